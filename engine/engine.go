@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"context"
 	"io"
 	"os"
 	"time"
