@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs what the tests (and, with "bench", the benchmarks) need beside Go,
+# from the machine's own Debian package sources, and makes the Debian tree that
+# they run. Idempotent: what is there is left alone.
+set -eu
+cd "$(dirname "$0")/../.."
+
+# package:program that shows it is there
+tests="skopeo:skopeo umoci:umoci mmdebstrap:mmdebstrap uidmap:newuidmap busybox-static:/bin/busybox
+e2fsprogs:mkfs.ext4 xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs gcc:gcc libc6-dev:/usr/include/stdio.h
+docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl strace:strace
+procps:ps iproute2:ip xz-utils:xz psmisc:pstree"
+bench="podman:podman runc:runc bubblewrap:bwrap"
+[ "${1:-}" = bench ] && tests="$tests $bench"
+
+missing=
+PATH="$PATH:/usr/sbin:/sbin"
+for pair in $tests; do
+	program=${pair#*:}
+	case $program in
+	/*) [ -e "$program" ] || missing="$missing ${pair%%:*}" ;;
+	*) command -v "$program" >/dev/null 2>&1 || missing="$missing ${pair%%:*}" ;;
+	esac
+done
+if [ -n "$missing" ]; then
+	line="apt-get install -y --no-install-recommends$missing"
+	if [ "$(id -u)" != 0 ]; then
+		echo "the tests need more programs; as root, run:" >&2
+		echo "  $line" >&2
+		exit 1
+	fi
+	echo "installing:$missing"
+	# A package list that cannot be refreshed may still be good enough.
+	apt-get update -qq || echo "apt-get update failed; going on with the lists there are" >&2
+	# A service that a package brings must not start on this machine.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+		trap 'rm -f $policy' EXIT
+	fi
+	DEBIAN_FRONTEND=noninteractive $line -qq >/dev/null
+fi
+
+# The real input: a Debian root filesystem, with a C program that forks and
+# leaves zombies to whoever is its init.
+tree=build/debian.tar
+if [ ! -s "$tree" ] && [ "$(id -u)" = 0 ]; then
+	mkdir -p build
+	echo "making $tree"
+	gcc -O1 -o build/zombies internal/e2e/testdata/zombies.c
+	mmdebstrap --quiet --format=tar --variant=minbase --include=perl-base \
+		--customize-hook='copy-in build/zombies /usr/local/bin' \
+		"$(. /etc/os-release && echo "$VERSION_CODENAME")" "$tree.part"
+	mv "$tree.part" "$tree"
+fi
