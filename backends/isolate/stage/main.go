@@ -1,0 +1,287 @@
+package stage
+
+import (
+	"errors"
+	"math"
+	"os"
+	"runtime"
+	"syscall"
+
+	"coracle/backends/confine"
+	"coracle/backends/isolate"
+	"coracle/internal/sys"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main runs the second stage and does not return.
+func Main() {
+	// All that follows changes this thread (credentials, capabilities,
+	// filter), and this thread executes the program.
+	runtime.LockOSThread()
+	// Nobody in the container may look into us, or open /proc/PID/exe, until
+	// the program has taken our place (CVE-2019-5736, CVE-2016-9962).
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	err := run()
+	var exec *isolate.ExecError
+	if errors.As(err, &exec) {
+		tell(message{Exec: exec})
+		os.Exit(127)
+	}
+	var failed *isolate.StageError
+	if !errors.As(step("start", err), &failed) {
+		failed = &isolate.StageError{Step: "start", Msg: err.Error()}
+	}
+	tell(message{Stage: failed})
+	os.Exit(125)
+}
+
+func run() error {
+	unix.CloseOnExec(socket)
+	conn := os.NewFile(socket, "monitor")
+	c, err := receive(conn)
+	if err != nil {
+		// The monitor died, or gave up, before it told us anything.
+		os.Exit(125)
+	}
+	if c.Enter {
+		err = enter(c)
+	} else {
+		err = build(c)
+	}
+	if err != nil {
+		return err
+	}
+	if err := settle(c); err != nil {
+		return err
+	}
+	id, err := lookupUser(c)
+	if err != nil {
+		return err
+	}
+	if err := workdir(c.Process.Cwd, id); err != nil {
+		return err
+	}
+	if err := terminal(c, id); err != nil {
+		return err
+	}
+	if err := closeOthers(); err != nil {
+		return step("close descriptors", err)
+	}
+	if err := confineSelf(c, id); err != nil {
+		return err
+	}
+	env := environment(c.Process.Env, id)
+	path, err := program(c.Process.Args, env)
+	if err != nil {
+		return err
+	}
+	if c.Init {
+		return initMain(path, c, env)
+	}
+	return execute(path, c.Process.Args, env)
+}
+
+// enter joins the mount namespace of a container that runs, or its root.
+func enter(c *Config) error {
+	if c.MountNS {
+		// setns refuses a thread that shares its root and directory.
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return step("unshare root directory", err)
+		}
+		if err := unix.Setns(socket+1, unix.CLONE_NEWNS); err != nil {
+			return step("join mount namespace", err)
+		}
+		return step("close namespace", unix.Close(socket+1))
+	}
+	if err := unix.Chroot(c.ChrootTo); err != nil {
+		return step("chroot "+c.ChrootTo, err)
+	}
+	return step("chdir /", unix.Chdir("/"))
+}
+
+// settle sets what belongs to the process and not to the root filesystem.
+func settle(c *Config) error {
+	p := c.Process
+	for _, r := range p.Rlimits {
+		n, ok := rlimitNumber(r.Type)
+		if !ok {
+			return step("rlimit "+r.Type, unix.EINVAL)
+		}
+		if err := sys.Setrlimit(n, r.Soft, r.Hard); err != nil {
+			return step("rlimit "+r.Type, err)
+		}
+	}
+	if err := oomScore(p.OOMScoreAdj); err != nil {
+		return step("oom_score_adj", err)
+	}
+	if c.Nice != 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, c.Nice); err != nil {
+			return step("setpriority", err)
+		}
+	}
+	if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
+		return step("setsid", err)
+	}
+	mask := 0o022
+	if p.User.Umask != nil {
+		mask = int(*p.User.Umask)
+	}
+	unix.Umask(mask)
+	return nil
+}
+
+// oomScore sets how likely the kernel is to pick this process when memory is
+// short. Kernels before 2.6.36 have oom_adj only, from -17 to 15.
+func oomScore(score *int) error {
+	if score == nil {
+		return nil
+	}
+	err := os.WriteFile("/proc/self/oom_score_adj", []byte(itoa(*score)), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		err = os.WriteFile("/proc/self/oom_adj", []byte(itoa(*score*15/1000)), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+	}
+	return err
+}
+
+// confineSelf gives up what the program is not to have. The order matters:
+// bounding set and filter need privileges that the user change takes away, but
+// with no_new_privs the filter can come last, when nothing of ours runs any
+// more under it.
+func confineSelf(c *Config, id *identity) error {
+	p := c.Process
+	if p.NoNewPrivileges {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return step("no_new_privs", err)
+		}
+	}
+	if err := confine.DropBounding(p.Capabilities); err != nil {
+		return step("capability bounding set", err)
+	}
+	if len(c.Seccomp) > 0 && !p.NoNewPrivileges {
+		if err := confine.LoadFilter(c.Seccomp); err != nil {
+			return step("seccomp filter", err)
+		}
+	}
+	if err := become(c, id); err != nil {
+		return err
+	}
+	if err := confine.SetCaps(p.Capabilities); err != nil {
+		return step("capabilities", err)
+	}
+	// A change of user clears it (prctl(2)).
+	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	if parentGone() {
+		os.Exit(125)
+	}
+	if len(c.Seccomp) > 0 && p.NoNewPrivileges {
+		if err := confine.LoadFilter(c.Seccomp); err != nil {
+			return step("seccomp filter", err)
+		}
+	}
+	return nil
+}
+
+// parentGone tells whether the other end of the socket was closed, which it is
+// when the monitor died before our death signal was armed.
+func parentGone() bool {
+	fds := []unix.PollFd{{Fd: socket, Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&unix.POLLHUP != 0
+}
+
+func become(c *Config, id *identity) error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return step("keep capabilities", err)
+	}
+	// A user namespace without a helper maps one ID and refuses setgroups.
+	if err := sys.ThreadSetgroups(id.groups); err != nil && !(c.UserNS && errors.Is(err, unix.EPERM)) {
+		return step("setgroups", err)
+	}
+	if err := sys.ThreadSetresgid(id.gid); err != nil {
+		return step("become group "+itoa(id.gid), err)
+	}
+	if err := sys.ThreadSetresuid(id.uid); err != nil {
+		return step("become user "+itoa(id.uid), err)
+	}
+	return nil
+}
+
+// closeOthers marks every descriptor but the three streams close-on-exec: an
+// inherited one may lead to the host's files (CVE-2024-21626).
+func closeOthers() error {
+	const first = 3
+	if err := unix.CloseRange(first, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err == nil {
+		return nil
+	}
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		// No /proc in this container: walk the numbers there can be.
+		var lim unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+			return err
+		}
+		for fd := first; fd < int(min(lim.Cur, 1<<16)); fd++ {
+			unix.CloseOnExec(fd)
+		}
+		return nil
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if fd := atoi(name); fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+func execute(path string, args, env []string) error {
+	err := syscall.Exec(path, args, env)
+	return execError(path, err)
+}
+
+func rlimitNumber(name string) (int, bool) {
+	switch name {
+	case "RLIMIT_CPU":
+		return unix.RLIMIT_CPU, true
+	case "RLIMIT_FSIZE":
+		return unix.RLIMIT_FSIZE, true
+	case "RLIMIT_DATA":
+		return unix.RLIMIT_DATA, true
+	case "RLIMIT_STACK":
+		return unix.RLIMIT_STACK, true
+	case "RLIMIT_CORE":
+		return unix.RLIMIT_CORE, true
+	case "RLIMIT_RSS":
+		return unix.RLIMIT_RSS, true
+	case "RLIMIT_NPROC":
+		return unix.RLIMIT_NPROC, true
+	case "RLIMIT_NOFILE":
+		return unix.RLIMIT_NOFILE, true
+	case "RLIMIT_MEMLOCK":
+		return unix.RLIMIT_MEMLOCK, true
+	case "RLIMIT_AS":
+		return unix.RLIMIT_AS, true
+	case "RLIMIT_LOCKS":
+		return unix.RLIMIT_LOCKS, true
+	case "RLIMIT_SIGPENDING":
+		return unix.RLIMIT_SIGPENDING, true
+	case "RLIMIT_MSGQUEUE":
+		return unix.RLIMIT_MSGQUEUE, true
+	case "RLIMIT_NICE":
+		return unix.RLIMIT_NICE, true
+	case "RLIMIT_RTPRIO":
+		return unix.RLIMIT_RTPRIO, true
+	case "RLIMIT_RTTIME":
+		return unix.RLIMIT_RTTIME, true
+	}
+	return 0, false
+}
+

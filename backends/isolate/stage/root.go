@@ -1,0 +1,313 @@
+package stage
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"coracle/internal/sys"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// builder makes the container's root. It enters the root first and mounts then:
+// every path that the image could have poisoned with a symbolic link is resolved
+// inside the container by the kernel itself. Sources on the host are reached
+// from a descriptor of the old root, by relative names.
+type builder struct {
+	c   *Config
+	old int // descriptor of the host's root
+}
+
+func build(c *Config) error {
+	b := &builder{c: c}
+	if hasNamespace(c.Spec, specs.CgroupNamespace) {
+		// Before 2.6.38 this bit is CLONE_STOPPED; the driver asks for it only
+		// where /proc/self/ns/cgroup exists. After the monitor has put us into
+		// our groups: they become the namespace's root.
+		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+			return step("unshare cgroup namespace", err)
+		}
+	}
+	if err := b.enterRoot(); err != nil {
+		return err
+	}
+	for i := range c.Spec.Mounts {
+		m := &c.Spec.Mounts[i]
+		if err := b.mount(m); err != nil {
+			return step("mount "+m.Destination, err)
+		}
+	}
+	if err := b.devices(); err != nil {
+		return err
+	}
+	if err := b.identity(); err != nil {
+		return err
+	}
+	if err := b.cover(); err != nil {
+		return err
+	}
+	return b.leaveHost()
+}
+
+func hasNamespace(s *specs.Spec, t specs.LinuxNamespaceType) bool {
+	if s.Linux == nil {
+		return false
+	}
+	for _, ns := range s.Linux.Namespaces {
+		if ns.Type == t && ns.Path == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// enterRoot mounts the root filesystem and makes it ours.
+func (b *builder) enterRoot() error {
+	root := b.c.Spec.Root.Path
+	if b.c.PrivateMounts {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+			return step("make mounts slaves", err)
+		}
+	}
+	for _, m := range b.c.RootMounts {
+		if err := mountRoot(m, root); err != nil {
+			return step("mount root filesystem ("+m.Type+")", err)
+		}
+	}
+	if b.c.PrivateMounts && len(b.c.RootMounts) == 0 {
+		// pivot_root wants a mount point.
+		if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return step("bind "+root, err)
+		}
+	}
+	var err error
+	if b.old, err = unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return step("open /", err)
+	}
+	if err := unix.Chdir(root); err != nil {
+		return step("chdir "+root, err)
+	}
+	if !b.c.PrivateMounts {
+		if err := unix.Chroot("."); err != nil {
+			return step("chroot "+root, err)
+		}
+		return step("chdir /", unix.Chdir("/"))
+	}
+	return pivot()
+}
+
+// pivot makes the current directory the root. With "." twice the old root ends
+// up mounted over the new one, out of the way (pivot_root(2)).
+func pivot() error {
+	err := unix.PivotRoot(".", ".")
+	if errors.Is(err, unix.EINVAL) {
+		// The initial rootfs of an initramfs cannot be pivoted.
+		if err = unix.Mount(".", "/", "", unix.MS_MOVE, ""); err == nil {
+			err = unix.Chroot(".")
+		}
+	}
+	if err != nil {
+		return step("pivot_root", err)
+	}
+	return step("chdir /", unix.Chdir("/"))
+}
+
+func mountRoot(m specs.Mount, root string) error {
+	o := parseOptions(m.Options)
+	if o.chdir != "" {
+		if err := unix.Chdir(o.chdir); err != nil {
+			return err
+		}
+		defer unix.Chdir("/")
+	}
+	if err := unix.Mount(m.Source, root, m.Type, o.flags&^remountOnly(o.flags), o.data); err != nil {
+		return err
+	}
+	if o.flags&unix.MS_BIND != 0 {
+		return remountBind(root, o.flags)
+	}
+	return nil
+}
+
+// leaveHost drops the host's mounts, which until now lay over our root, and
+// makes the root read-only when it is to be.
+func (b *builder) leaveHost() error {
+	if b.c.PrivateMounts {
+		// From the descriptor: "/" is the new root.
+		if err := unix.Fchdir(b.old); err != nil {
+			return step("chdir to the old root", err)
+		}
+		// EINVAL: the initial rootfs, which cannot be unmounted and which
+		// nobody can reach without CAP_SYS_CHROOT.
+		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			return step("unmount the old root", err)
+		}
+	}
+	unix.Close(b.old)
+	if err := unix.Chdir("/"); err != nil {
+		return step("chdir /", err)
+	}
+	if b.c.Spec.Root.Readonly {
+		if b.c.PrivateMounts || len(b.c.RootMounts) > 0 {
+			if err := remountBind("/", unix.MS_BIND|unix.MS_RDONLY); err != nil {
+				return step("make root read-only", err)
+			}
+		}
+	}
+	return b.propagation()
+}
+
+// propagation sets what the spec asks for; private is what Docker does.
+func (b *builder) propagation() error {
+	if !b.c.PrivateMounts || b.c.Spec.Linux == nil {
+		return nil
+	}
+	flags := uintptr(unix.MS_REC | unix.MS_PRIVATE)
+	switch b.c.Spec.Linux.RootfsPropagation {
+	case "slave", "rslave":
+		flags = unix.MS_REC | unix.MS_SLAVE
+	case "shared", "rshared":
+		flags = unix.MS_REC | unix.MS_SHARED
+	case "":
+		return nil // each mount has its own
+	}
+	return step("propagation", unix.Mount("", "/", "", flags, ""))
+}
+
+// fromHost runs f with the host's root as current directory: relative names are
+// the host's, absolute ones the container's.
+func (b *builder) fromHost(f func() error) error {
+	if err := unix.Fchdir(b.old); err != nil {
+		return err
+	}
+	err := f()
+	if back := unix.Chdir("/"); err == nil {
+		err = back
+	}
+	return err
+}
+
+// mount makes one mount of the spec.
+func (b *builder) mount(m *specs.Mount) error {
+	o := parseOptions(m.Options)
+	if m.Type == "cgroup" {
+		return b.mountCgroup(m, o)
+	}
+	if m.Type == "bind" || o.flags&unix.MS_BIND != 0 {
+		return b.bind(m, o)
+	}
+	if err := os.MkdirAll(m.Destination, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount(m.Source, m.Destination, m.Type, o.flags, o.data)
+	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
+		// gid=5 may not be mapped in a user namespace.
+		err = unix.Mount(m.Source, m.Destination, m.Type, o.flags, dropOption(o.data, "gid="))
+	}
+	if err != nil {
+		err = b.instead(m, o, err)
+	}
+	if err != nil {
+		return err
+	}
+	return setPropagation(m.Destination, o.propagation)
+}
+
+// instead mounts what comes nearest where the kernel refuses a filesystem.
+func (b *builder) instead(m *specs.Mount, o options, err error) error {
+	denied := errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EBUSY)
+	switch {
+	case denied && m.Type == "sysfs":
+		// A network namespace that is not this user namespace's.
+		bind := specs.Mount{Destination: m.Destination, Source: "/sys", Type: "bind", Options: []string{"rbind", "ro", "nosuid", "noexec", "nodev"}}
+		return b.bind(&bind, parseOptions(bind.Options))
+	case denied && m.Type == "proc" && b.c.UserNS:
+		bind := specs.Mount{Destination: m.Destination, Source: "/proc", Type: "bind", Options: []string{"rbind"}}
+		return b.bind(&bind, parseOptions(bind.Options))
+	case denied && m.Type == "mqueue":
+		tell(message{Warn: "no /dev/mqueue: " + err.Error()})
+		return nil
+	}
+	return err
+}
+
+// bind binds a file or directory of the host.
+func (b *builder) bind(m *specs.Mount, o options) error {
+	source := strings.TrimLeft(filepath.Clean("/"+m.Source), "/")
+	if source == "" {
+		source = "."
+	}
+	return b.fromHost(func() error {
+		st, err := os.Stat(source)
+		if err != nil {
+			return fmt.Errorf("bind source %s: %w", m.Source, err)
+		}
+		if err := makeTarget(m.Destination, st.IsDir()); err != nil {
+			return err
+		}
+		flags := uintptr(unix.MS_BIND)
+		if o.flags&unix.MS_REC != 0 {
+			flags |= unix.MS_REC
+		}
+		if err := unix.Mount(source, m.Destination, "", flags, ""); err != nil {
+			return err
+		}
+		if err := remountBind(m.Destination, o.flags); err != nil {
+			return err
+		}
+		return setPropagation(m.Destination, o.propagation)
+	})
+}
+
+// makeTarget makes sure that there is something to mount on.
+func makeTarget(path string, dir bool) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if dir {
+		return os.MkdirAll(path, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// remountBind gives a bind mount its own flags, and keeps those that a user
+// namespace may not clear.
+func remountBind(path string, flags uintptr) error {
+	want := flags & (unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
+	if want == 0 {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return err
+	}
+	return unix.Mount("", path, "", unix.MS_BIND|unix.MS_REMOUNT|want|sys.LockedFlags(int64(st.Flags)), "")
+}
+
+// remountOnly are the flags that mount(2) ignores when it binds.
+func remountOnly(flags uintptr) uintptr {
+	if flags&unix.MS_BIND == 0 {
+		return 0
+	}
+	return unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+}
+
+func setPropagation(path string, flags []uintptr) error {
+	for _, f := range flags {
+		if err := unix.Mount("", path, "", f, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
