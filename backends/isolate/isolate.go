@@ -34,7 +34,7 @@ type Driver interface {
 	// program could not be executed is an *ExecError.
 	Start(ctx context.Context, b *Bundle) (Process, error)
 	// Enter runs one more process in the running container t.
-	Enter(ctx context.Context, t Target, p *specs.Process, io IO) (Process, error)
+	Enter(ctx context.Context, t Target, e *Entry) (Process, error)
 	// Sweep kills every process of the container and undoes host-side mounts.
 	// Nothing to do is not an error.
 	Sweep(ctx context.Context, t Target) error
@@ -70,7 +70,23 @@ type Bundle struct {
 	// Joined is called with the host PID of the first process before it
 	// touches anything: the place to put it into its control groups.
 	Joined func(pid int) error
-	// Env passed to hooks is not supported: OCI hooks are refused.
+	// User ("name", "uid", "name:group" …) is resolved inside the container's
+	// root by the second stage; empty: Spec.Process.User as it is.
+	User     string
+	GroupAdd []string // additional groups, names or numbers
+	// Loopback brings lo up in the container's own network namespace.
+	Loopback bool
+	Nice     int
+}
+
+// Entry is one more process for a running container.
+type Entry struct {
+	Process  *specs.Process
+	User     string
+	GroupAdd []string
+	IO       IO
+	Seccomp  func() ([]byte, error)
+	Joined   func(pid int) error
 }
 
 // IO is a process's standard streams. With Terminal the driver makes a
@@ -102,8 +118,11 @@ type Process interface {
 	// Console is the terminal's master, nil without one. The caller closes it.
 	Console() *os.File
 	Signal(sig syscall.Signal) error
-	// Wait blocks until the process ended. ws is as of wait4(2).
+	// Wait blocks until the process ended. ws is as of wait4(2). It is called
+	// once.
 	Wait() (ws syscall.WaitStatus, err error)
+	// Warnings tell what the kernel refused and the container goes without.
+	Warnings() []string
 }
 
 // ExecError says that the container was set up, but its program could not be

@@ -284,4 +284,3 @@ func rlimitNumber(name string) (int, bool) {
 	}
 	return 0, false
 }
-

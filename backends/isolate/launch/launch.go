@@ -1,0 +1,273 @@
+// Package launch starts the second stage for the isolation drivers: the fork in
+// other namespaces, the talk with the stage, and the process that comes of it.
+//
+// Drivers call it; nobody else does.
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"coracle/backends/isolate"
+	"coracle/backends/isolate/stage"
+	"coracle/internal/sys"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Plan is what a driver decided.
+type Plan struct {
+	Fork    sys.Fork // Path, Args, Env, Files and Deathsig are filled in here
+	Config  stage.Config
+	IO      isolate.IO
+	Seccomp func() ([]byte, error)
+	Joined  func(pid int) error
+	// Extra is passed to the stage as descriptor 4.
+	Extra *os.File
+}
+
+// Start forks the stage, tells it its configuration and waits until the program
+// was executed.
+//
+// The container is to die with its monitor, but the kernel sends the death
+// signal when the parent *thread* ends (prctl(2), PR_SET_PDEATHSIG), and Go ends
+// threads. So the fork happens on a thread that is kept until the process was
+// waited for.
+func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "stage")
+	ours := os.NewFile(uintptr(pair[0]), "monitor")
+	defer ours.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		theirs.Close()
+		return nil, err
+	}
+	defer null.Close()
+
+	p.Fork.Path, p.Fork.Args, p.Fork.Env = exe, []string{stage.Name}, []string{"GOMAXPROCS=2"}
+	p.Fork.Files = []int{stream(p.IO.Stdin, null, p.IO), stream(p.IO.Stdout, null, p.IO), stream(p.IO.Stderr, null, p.IO), pair[1]}
+	if p.Extra != nil {
+		p.Fork.Files = append(p.Fork.Files, int(p.Extra.Fd()))
+	}
+	p.Fork.Deathsig = syscall.SIGKILL
+	proc := &process{done: make(chan struct{})}
+	err = proc.fork(&p.Fork)
+	theirs.Close()
+	if err != nil {
+		return nil, err
+	}
+	if err := proc.instruct(ctx, ours, p); err != nil {
+		proc.abandon()
+		return nil, err
+	}
+	return proc, nil
+}
+
+func stream(f, null *os.File, io isolate.IO) int {
+	if f == nil || io.Terminal {
+		return int(null.Fd())
+	}
+	return int(f.Fd())
+}
+
+// process is a child that became the container's program.
+type process struct {
+	pid      int
+	start    uint64
+	console  *os.File
+	warnings []string
+	release  chan struct{}
+	done     chan struct{}
+	status   syscall.WaitStatus
+	err      error
+	mu       sync.Mutex
+	reaped   bool
+}
+
+var _ isolate.Process = (*process)(nil)
+
+func (p *process) PID() int           { return p.pid }
+func (p *process) StartTime() uint64  { return p.start }
+func (p *process) Console() *os.File  { return p.console }
+func (p *process) Warnings() []string { return p.warnings }
+
+// fork runs f on a thread of its own and keeps that thread.
+func (p *process) fork(f *sys.Fork) error {
+	result := make(chan error, 1)
+	p.release = make(chan struct{})
+	go func() {
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		pid, err := f.Exec()
+		p.pid = pid
+		result <- err
+		if err != nil {
+			return
+		}
+		p.wait()
+	}()
+	return <-result
+}
+
+// wait waits on the forking thread itself, which is thereby kept.
+func (p *process) wait() {
+	defer close(p.done)
+	// First without reaping, so that nobody signals a recycled PID.
+	for {
+		err := unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reaped = true
+	for {
+		var ws syscall.WaitStatus
+		_, err := syscall.Wait4(p.pid, &ws, 0, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		p.status, p.err = ws, os.NewSyscallError("wait4", err)
+		return
+	}
+}
+
+func (p *process) Wait() (syscall.WaitStatus, error) {
+	<-p.done
+	return p.status, p.err
+}
+
+func (p *process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	return os.NewSyscallError("kill", syscall.Kill(p.pid, sig))
+}
+
+func (p *process) abandon() {
+	p.Signal(syscall.SIGKILL)
+	<-p.done
+	if p.console != nil {
+		p.console.Close()
+	}
+}
+
+// instruct sends the configuration and hears the stage out.
+func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error {
+	p.start = StartTime(p.pid)
+	if plan.Joined != nil {
+		if err := plan.Joined(p.pid); err != nil {
+			return err
+		}
+	}
+	if plan.Seccomp != nil {
+		filter, err := plan.Seccomp()
+		if err != nil {
+			return err
+		}
+		plan.Config.Seccomp = filter
+	}
+	if err := stage.Send(conn, &plan.Config); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("tell the second stage: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { p.Signal(syscall.SIGKILL) })
+	defer stop()
+	answer, err := stage.Listen(int(conn.Fd()))
+	p.console, p.warnings = answer.Console, answer.Warnings
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot (proc(5));
+// 0 where it cannot be read.
+func StartTime(pid int) uint64 {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	// The name in field 2 may hold anything, brackets and blanks included.
+	field, n := 2, len(data)-1
+	for n >= 0 && data[n] != ')' {
+		n--
+	}
+	begin := -1
+	for i := n + 1; i < len(data); i++ {
+		if data[i] == ' ' {
+			if field == 22 {
+				v, _ := strconv.ParseUint(string(data[begin:i]), 10, 64)
+				return v
+			}
+			field++
+			begin = i + 1
+		}
+	}
+	return 0
+}
+
+// Alive tells whether t's first process still runs and is the one meant.
+func Alive(t isolate.Target) bool {
+	if t.PID <= 0 {
+		return false
+	}
+	now := StartTime(t.PID)
+	return now != 0 && (t.StartTime == 0 || now == t.StartTime)
+}
+
+// HostSources resolves symbolic links in the sources of bind mounts: the stage
+// reaches them relative to the host's root, where an absolute link would lead
+// into the container.
+func HostSources(s *specs.Spec) error {
+	for i := range s.Mounts {
+		m := &s.Mounts[i]
+		if m.Type != "bind" || m.Source == "" {
+			continue
+		}
+		real, err := filepath.EvalSymlinks(m.Source)
+		if err != nil {
+			return fmt.Errorf("bind source: %w", err)
+		}
+		m.Source = real
+	}
+	return nil
+}
+
+// CloneFlag is the clone(2) flag of a namespace type; 0 for one that clone does
+// not make at start.
+func CloneFlag(t specs.LinuxNamespaceType) uintptr {
+	switch t {
+	case specs.PIDNamespace:
+		return unix.CLONE_NEWPID
+	case specs.NetworkNamespace:
+		return unix.CLONE_NEWNET
+	case specs.IPCNamespace:
+		return unix.CLONE_NEWIPC
+	case specs.UTSNamespace:
+		return unix.CLONE_NEWUTS
+	case specs.MountNamespace:
+		return unix.CLONE_NEWNS
+	case specs.UserNamespace:
+		return unix.CLONE_NEWUSER
+	}
+	return 0
+}

@@ -1,0 +1,107 @@
+// Package namespaces isolates containers with the kernel's namespaces, as root:
+// what Docker does.
+package namespaces
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+
+	"coracle/backends/isolate"
+	"coracle/backends/isolate/launch"
+	"coracle/backends/isolate/stage"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Driver is the rung "namespaces".
+type Driver struct{}
+
+var _ isolate.Driver = (*Driver)(nil)
+
+// New makes the driver.
+func New() *Driver { return &Driver{} }
+
+// Name is "namespaces".
+func (*Driver) Name() string { return "namespaces" }
+
+// Start runs the first process in the namespaces that the spec names.
+func (*Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process, error) {
+	if err := launch.HostSources(b.Spec); err != nil {
+		return nil, err
+	}
+	p := launch.FromBundle(b)
+	p.Config.PrivateMounts = true
+	p.Fork.Flags = unix.CLONE_NEWNS
+	p.Fork.Shield = true
+	opened, err := launch.Join(&p.Fork, b.Spec)
+	defer launch.CloseAll(opened)
+	if err != nil {
+		return nil, err
+	}
+	return launch.Start(ctx, p)
+}
+
+// Enter joins all namespaces of the container. The mount namespace comes last,
+// and in the stage: our binary is not to be found in it.
+func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) (isolate.Process, error) {
+	if !launch.Alive(t) {
+		return nil, fmt.Errorf("container %s: %w", t.ID, os.ErrProcessDone)
+	}
+	p := launch.FromEntry(t, e)
+	opened, err := launch.JoinProcess(&p.Fork, t.PID)
+	defer launch.CloseAll(opened)
+	if err != nil {
+		return nil, err
+	}
+	mnt, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	defer mnt.Close()
+	p.Extra = mnt
+	p.Config = enterConfig(p.Config)
+	p.Fork.Unshare = unix.CLONE_NEWNS
+	p.Fork.Shield = true
+	// The PID may have been recycled while its namespaces were opened.
+	if !launch.Alive(t) {
+		return nil, fmt.Errorf("container %s: %w", t.ID, os.ErrProcessDone)
+	}
+	return launch.Start(ctx, p)
+}
+
+func enterConfig(c stage.Config) stage.Config {
+	c.Enter, c.MountNS = true, true
+	return c
+}
+
+// Sweep kills the container's first process; the kernel kills the others of its
+// PID namespace, and the mounts go with the mount namespace.
+func (d *Driver) Sweep(_ context.Context, t isolate.Target) error {
+	return launch.KillFirst(t)
+}
+
+// Processes lists those in the container's PID namespace.
+func (d *Driver) Processes(t isolate.Target) ([]int, error) {
+	if !launch.Alive(t) {
+		return nil, nil
+	}
+	if !ownPID(t.Spec) {
+		return []int{t.PID}, nil
+	}
+	return launch.SamePIDNamespace(t.PID)
+}
+
+func ownPID(s *specs.Spec) bool {
+	if s == nil || s.Linux == nil {
+		return true
+	}
+	for _, ns := range s.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path == ""
+		}
+	}
+	return false
+}
