@@ -89,6 +89,8 @@ func (d *Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process,
 		p.Fork.Flags = unix.CLONE_NEWNS
 		p.Fork.Shield = true
 		p.Config.PrivateMounts = true
+	} else {
+		p.CopyIn = b.RunDir
 	}
 	proc, err := launch.Start(ctx, p)
 	if err != nil {
@@ -118,6 +120,8 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	if d.opt.MountNS {
 		p.Fork.Unshare = unix.CLONE_NEWNS
 		p.Fork.Shield = true
+	} else {
+		p.CopyIn = t.RunDir
 	}
 	return launch.Start(ctx, p)
 }

@@ -32,6 +32,9 @@ type Plan struct {
 	Joined  func(pid int) error
 	// Extra is passed to the stage as descriptor 4.
 	Extra *os.File
+	// CopyIn is a directory; where not empty, the stage is a nameless copy of
+	// our binary, made there or in memory.
+	CopyIn string
 }
 
 // Start forks the stage, tells it its configuration and waits until the program
@@ -60,6 +63,14 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 	}
 	defer null.Close()
 
+	if p.CopyIn != "" {
+		var f *os.File
+		if f, exe, err = ownCopy(p.CopyIn); err != nil {
+			theirs.Close()
+			return nil, err
+		}
+		defer f.Close()
+	}
 	p.Fork.Path, p.Fork.Args, p.Fork.Env = exe, []string{stage.Name}, []string{"GOMAXPROCS=2"}
 	p.Fork.Files = []int{stream(p.IO.Stdin, null, p.IO), stream(p.IO.Stdout, null, p.IO), stream(p.IO.Stderr, null, p.IO), pair[1]}
 	if p.Extra != nil {
