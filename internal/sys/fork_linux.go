@@ -94,6 +94,7 @@ type plan struct {
 	join           []int
 	again          bool
 	wait           int // descriptor to read a byte from; -1: none
+	waker          int // the parent's end of wait
 	shield         bool
 	bindFlags      uintptr
 	deathsig       uintptr
@@ -114,24 +115,28 @@ func (f *Fork) Exec() (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	// A descriptor made by another thread between here and exec would leak.
-	syscall.ForkLock.Lock()
-	defer syscall.ForkLock.Unlock()
-
 	var answer, wait [2]int
 	if err := unix.Pipe2(answer[:], unix.O_CLOEXEC); err != nil {
 		return 0, os.NewSyscallError("pipe2", err)
 	}
 	defer unix.Close(answer[0])
-	p.pipe, p.wait = answer[1], -1
+	p.pipe, p.wait, p.waker = answer[1], -1, -1
 	if f.Map != nil {
 		if err := unix.Pipe2(wait[:], unix.O_CLOEXEC); err != nil {
 			unix.Close(answer[1])
 			return 0, os.NewSyscallError("pipe2", err)
 		}
-		p.wait = wait[0]
+		p.wait, p.waker = wait[0], wait[1]
 	}
+	// Another thread may be about to mark a new descriptor close-on-exec. Not
+	// held longer than the fork: Map may run a program, which takes this lock.
+	syscall.ForkLock.Lock()
+	// A descriptor that another thread has made and not yet marked
+	// close-on-exec would leak. Map may fork too, so the lock is not kept.
+	syscall.ForkLock.Lock()
 	child, errno := forkBlocked(p)
+	syscall.ForkLock.Unlock()
+	syscall.ForkLock.Unlock()
 	unix.Close(answer[1])
 	if f.Map != nil {
 		unix.Close(wait[0])
@@ -266,6 +271,9 @@ func forkBlocked(p *plan) (int, syscall.Errno) {
 func childMain(p *plan) {
 	var errno syscall.Errno
 	if p.wait >= 0 {
+		// With our copy of the other end open, the death of the parent would
+		// leave us waiting for ever.
+		syscall.RawSyscall(unix.SYS_CLOSE, uintptr(p.waker), 0, 0)
 		n, _, e := syscall.RawSyscall(unix.SYS_READ, uintptr(p.wait), uintptr(unsafe.Pointer(&p.zero)), 1)
 		if n != 1 {
 			childFail(p, stepWait, e)
