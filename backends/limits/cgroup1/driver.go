@@ -86,7 +86,7 @@ func (d *Driver) hierarchies() (map[string]cgfile.Hierarchy, error) {
 	return out, nil
 }
 
-// dirs are the directories of group name by controller.
+// group names the directories of container id's group, there or not.
 func (d *Driver) group(id, parent string) (*group, error) {
 	name, own, err := cgfile.Name(id, parent)
 	if err != nil {
@@ -168,7 +168,8 @@ func (d *Driver) make(top, dir string, cpuset bool) error {
 	}
 	for try := 0; ; try++ {
 		err = d.makeOnce(top, rel, cpuset)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == 50 {
+		again := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)
+		if err == nil || !again || try == 50 {
 			return err
 		}
 	}

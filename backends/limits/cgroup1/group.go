@@ -281,6 +281,9 @@ func (g *group) Remove() error {
 // Stats reads the figures of this moment.
 func (g *group) Stats() (limits.Stats, error) {
 	s := limits.Stats{Have: map[string]bool{}}
+	if _, err := os.Stat(g.anchor()); err != nil {
+		return s, err
+	}
 	if dir, ok := g.dirs["cpuacct"]; ok {
 		n, err := cgfile.Uint(dir, "cpuacct.usage")
 		s.CPUNanos, s.Have["cpu"] = n, err == nil
@@ -300,9 +303,6 @@ func (g *group) Stats() (limits.Stats, error) {
 	}
 	if dir, ok := g.dirs["blkio"]; ok {
 		s.ReadBytes, s.WriteBytes, s.Have["blkio"] = blkioBytes(dir)
-	}
-	if len(s.Have) == 0 {
-		return s, nil
 	}
 	return s, nil
 }
