@@ -186,15 +186,19 @@ func attach(dir string, prog []ebpf) error {
 		return err
 	}
 	defer group.Close()
-	license := append([]byte("Apache-2.0"), 0)
+	license := []byte("Apache-2.0\x00")
+	// The kernel follows addresses that Go's collector does not see: neither
+	// may be on a stack that moves.
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(&prog[0])
+	pin.Pin(&license[0])
 	load := progLoad{
 		kind: unix.BPF_PROG_TYPE_CGROUP_DEVICE, insnCnt: uint32(len(prog)),
 		insns:   uint64(uintptr(unsafe.Pointer(&prog[0]))),
 		license: uint64(uintptr(unsafe.Pointer(&license[0]))),
 	}
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&load), unsafe.Sizeof(load))
-	runtime.KeepAlive(prog)
-	runtime.KeepAlive(license)
 	if err != nil {
 		return fmt.Errorf("load the device filter: %w", err)
 	}
