@@ -128,14 +128,10 @@ func (f *Fork) Exec() (pid int, err error) {
 		}
 		p.wait, p.waker = wait[0], wait[1]
 	}
-	// Another thread may be about to mark a new descriptor close-on-exec. Not
-	// held longer than the fork: Map may run a program, which takes this lock.
-	syscall.ForkLock.Lock()
 	// A descriptor that another thread has made and not yet marked
 	// close-on-exec would leak. Map may fork too, so the lock is not kept.
 	syscall.ForkLock.Lock()
 	child, errno := forkBlocked(p)
-	syscall.ForkLock.Unlock()
 	syscall.ForkLock.Unlock()
 	unix.Close(answer[1])
 	if f.Map != nil {
