@@ -1,0 +1,182 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"coracle/image/codec"
+	"coracle/image/name"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Layer is one layer, checked.
+type Layer struct {
+	File      *File
+	MediaType string
+	DiffID    string
+}
+
+// Image is one image, checked.
+type Image struct {
+	Names    []name.Ref
+	Config   *File
+	Raw      []byte // Config's bytes
+	Platform ocispec.Platform
+	Layers   []Layer // base first
+	// Manifest is the archive's own; nil where it has none (docker-archive).
+	Manifest     *File
+	ManifestType string
+}
+
+// Images finds the archive's images and checks all of them. Of an image for
+// many platforms it takes the best for want. progress, which may be nil, is
+// told about each layer that was checked.
+func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress func(string)) ([]Image, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	var images []Image
+	var err error
+	switch {
+	case a.has("manifest.json"): // Docker 25 and later writes index.json too, with less of the names
+		images, err = a.docker()
+	case a.has("index.json"):
+		images, err = a.oci(want)
+	case a.has("repositories"):
+		return nil, invalid("made by Docker before 1.10, without manifest.json")
+	default:
+		return nil, invalid("neither docker-archive nor OCI archive: no manifest.json, no index.json")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(images) == 0 {
+		return nil, invalid("holds no image")
+	}
+	for i := range images {
+		if err := images[i].check(ctx, progress); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+func (a *Archive) has(name string) bool {
+	_, err := a.lookup(name)
+	return err == nil
+}
+
+func (a *Archive) json(name string, into any) error {
+	f, err := a.lookup(name)
+	if err != nil {
+		return err
+	}
+	b, err := a.small(f, name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return invalid("%s: %w", name, err)
+	}
+	return nil
+}
+
+// dockerItem is one image in a docker-archive's manifest.json (moby
+// image/tarexport).
+type dockerItem struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+func (a *Archive) docker() ([]Image, error) {
+	var items []dockerItem
+	if err := a.json("manifest.json", &items); err != nil {
+		return nil, err
+	}
+	var out []Image
+	for _, item := range items {
+		img, err := a.dockerImage(item)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, img)
+	}
+	return out, nil
+}
+
+func (a *Archive) dockerImage(item dockerItem) (img Image, err error) {
+	if img.Config, err = a.lookup(item.Config); err != nil {
+		return img, err
+	}
+	if img.Raw, err = a.small(img.Config, "config"); err != nil {
+		return img, err
+	}
+	// The file is called after the image's ID; one that is not would get
+	// another ID than it had where it was saved.
+	base := strings.TrimSuffix(item.Config[strings.LastIndexByte(item.Config, '/')+1:], ".json")
+	if id, ok := name.IsIDPrefix(base); ok && len(base) == 64 && id != img.Config.Digest {
+		return img, invalid("config %q has the digest %s", item.Config, img.Config.Digest)
+	}
+	for _, tag := range item.RepoTags {
+		n, err := name.Parse(tag)
+		if err != nil {
+			return img, invalid("name %q: %w", tag, err)
+		}
+		img.Names = append(img.Names, n.WithTag())
+	}
+	if len(item.Layers) > maxLayers {
+		return img, invalid("%d layers", len(item.Layers))
+	}
+	for _, l := range item.Layers {
+		f, err := a.lookup(l)
+		if err != nil {
+			return img, err
+		}
+		img.Layers = append(img.Layers, Layer{File: f, MediaType: mediaType(f.Kind)})
+	}
+	return img, nil
+}
+
+func mediaType(k codec.Kind) string {
+	switch k {
+	case codec.Gzip:
+		return ocispec.MediaTypeImageLayerGzip
+	case codec.Zstd:
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return ocispec.MediaTypeImageLayer
+}
+
+// check holds the layers against the config.
+func (img *Image) check(ctx context.Context, progress func(string)) error {
+	var c dockerspec.DockerOCIImage
+	if err := json.Unmarshal(img.Raw, &c); err != nil {
+		return invalid("config %s: %w", img.Config.Digest, err)
+	}
+	if c.RootFS.Type != "layers" && (c.RootFS.Type != "" || len(img.Layers) > 0) {
+		return invalid("config %s: root filesystem of type %q", img.Config.Digest, c.RootFS.Type)
+	}
+	if c.OS != "" && c.OS != "linux" {
+		return invalid("image for the operating system %q", c.OS)
+	}
+	if got, want := len(c.RootFS.DiffIDs), len(img.Layers); got != want {
+		return invalid("layers length mismatch: %d layers, but %d diff IDs", want, got)
+	}
+	img.Platform = ocispec.Platform{OS: "linux", Architecture: c.Architecture, Variant: c.Variant}
+	for i := range img.Layers {
+		l := &img.Layers[i]
+		l.DiffID = string(c.RootFS.DiffIDs[i])
+		if err := l.File.verify(ctx, l.DiffID); err != nil {
+			return err
+		}
+		progress("layer " + l.DiffID)
+	}
+	slices.SortFunc(img.Names, func(a, b name.Ref) int { return strings.Compare(a.String(), b.String()) })
+	img.Names = slices.Compact(img.Names)
+	return nil
+}

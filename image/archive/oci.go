@@ -1,0 +1,259 @@
+package archive
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"coracle/image/codec"
+	"coracle/image/name"
+	"coracle/image/platform"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Docker's media types, which OCI archives may hold too (distribution
+// manifest-v2-2).
+const (
+	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerConfig   = "application/vnd.docker.container.image.v1+json"
+	dockerLayer    = "application/vnd.docker.image.rootfs.diff.tar"
+)
+
+// candidate is a manifest that index.json leads to.
+type candidate struct {
+	desc  ocispec.Descriptor
+	names []name.Ref
+}
+
+// oci reads index.json. Manifests of one name, or inside one index, are one
+// image for many platforms.
+func (a *Archive) oci(want ocispec.Platform) ([]Image, error) {
+	var idx ocispec.Index
+	if err := a.json("index.json", &idx); err != nil {
+		return nil, err
+	}
+	var groups [][]candidate
+	byName := map[string]int{}
+	for _, d := range idx.Manifests {
+		n, named := name.OfAnnotations(d.Annotations)
+		found, err := a.walk(d, 0)
+		if err != nil {
+			return nil, err
+		}
+		key := "@" + string(d.Digest)
+		switch {
+		case named:
+			key = n.String()
+		case d.Platform != nil:
+			key = "" // unnamed builds of one image
+		}
+		g, ok := byName[key]
+		if !ok {
+			g = len(groups)
+			byName[key] = g
+			groups = append(groups, nil)
+		}
+		for _, m := range found {
+			c := candidate{desc: m}
+			if named {
+				c.names = []name.Ref{n}
+			}
+			groups[g] = append(groups[g], c)
+		}
+	}
+	return a.choose(groups, want)
+}
+
+func (a *Archive) choose(groups [][]candidate, want ocispec.Platform) ([]Image, error) {
+	var out []Image
+	byManifest := map[string]int{}
+	for _, g := range groups {
+		if len(g) == 0 {
+			continue
+		}
+		c, err := a.best(g, want)
+		if err != nil {
+			return nil, err
+		}
+		if i, ok := byManifest[string(c.desc.Digest)]; ok {
+			out[i].Names = append(out[i].Names, c.names...)
+			continue
+		}
+		img, err := a.ociImage(c.desc)
+		if err != nil {
+			return nil, err
+		}
+		img.Names = c.names
+		byManifest[string(c.desc.Digest)] = len(out)
+		out = append(out, img)
+	}
+	return out, nil
+}
+
+// best takes the best manifest of one image; a single one is taken whatever it
+// is for, since an emulator may run it.
+func (a *Archive) best(g []candidate, want ocispec.Platform) (candidate, error) {
+	if len(g) == 1 {
+		return g[0], nil
+	}
+	have := make([]ocispec.Platform, len(g))
+	for i, c := range g {
+		if c.desc.Platform != nil {
+			have[i] = *c.desc.Platform
+			continue
+		}
+		p, err := a.platformOf(c.desc)
+		if err != nil {
+			return c, err
+		}
+		have[i] = p
+	}
+	if i := platform.Best(want, have); i >= 0 {
+		return g[i], nil
+	}
+	return candidate{}, fmt.Errorf("%w: %w", ErrInvalid, &platform.Error{Want: want, Have: have})
+}
+
+// platformOf asks a manifest's config.
+func (a *Archive) platformOf(d ocispec.Descriptor) (ocispec.Platform, error) {
+	var m ocispec.Manifest
+	var c ocispec.Image
+	if _, err := a.blobJSON(d, &m); err != nil {
+		return c.Platform, err
+	}
+	_, err := a.blobJSON(m.Config, &c)
+	return c.Platform, err
+}
+
+// walk lists the manifests below d; attestations, which buildx adds for the
+// platform "unknown", are none.
+func (a *Archive) walk(d ocispec.Descriptor, depth int) ([]ocispec.Descriptor, error) {
+	if depth > 4 {
+		return nil, invalid("indexes inside indexes")
+	}
+	if d.MediaType != ocispec.MediaTypeImageIndex && d.MediaType != dockerList {
+		if d.Platform != nil && d.Platform.OS == "unknown" {
+			return nil, nil
+		}
+		return []ocispec.Descriptor{d}, nil
+	}
+	var idx ocispec.Index
+	if _, err := a.blobJSON(d, &idx); err != nil {
+		return nil, err
+	}
+	var out []ocispec.Descriptor
+	for _, m := range idx.Manifests {
+		// An archive may hold one platform's blobs of an index for many.
+		if _, err := a.lookup(blobName(m)); err != nil {
+			continue
+		}
+		sub, err := a.walk(m, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, sub...)
+		if len(out) > maxLayers {
+			return nil, invalid("index of more than %d manifests", maxLayers)
+		}
+	}
+	if len(out) == 0 {
+		return nil, invalid("holds no manifest of index %s", d.Digest)
+	}
+	return out, nil
+}
+
+func blobName(d ocispec.Descriptor) string {
+	return "blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
+}
+
+// blob finds a descriptor's file; its digest was checked as it was read.
+func (a *Archive) blob(d ocispec.Descriptor) (*File, error) {
+	if !name.IsDigest(string(d.Digest)) || d.Digest.Algorithm() != "sha256" {
+		return nil, invalid("digest %q", d.Digest)
+	}
+	f, err := a.lookup(blobName(d))
+	if err != nil {
+		return nil, err
+	}
+	if f.Digest != string(d.Digest) { // through a link
+		return nil, invalid("blob %s has the digest %s", d.Digest, f.Digest)
+	}
+	if f.Size != d.Size {
+		return nil, invalid("blob %s has %d bytes, not %d", d.Digest, f.Size, d.Size)
+	}
+	return f, nil
+}
+
+func (a *Archive) blobJSON(d ocispec.Descriptor, into any) (*File, error) {
+	f, err := a.blob(d)
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.small(f, "blob "+f.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return nil, invalid("blob %s: %w", d.Digest, err)
+	}
+	return f, nil
+}
+
+func (a *Archive) ociImage(d ocispec.Descriptor) (img Image, err error) {
+	if d.MediaType != ocispec.MediaTypeImageManifest && d.MediaType != dockerManifest {
+		return img, invalid("manifest %s of media type %q", d.Digest, d.MediaType)
+	}
+	var m ocispec.Manifest
+	if img.Manifest, err = a.blobJSON(d, &m); err != nil {
+		return img, err
+	}
+	if m.MediaType != "" && m.MediaType != d.MediaType {
+		return img, invalid("manifest %s says its media type is %q, its index %q", d.Digest, m.MediaType, d.MediaType)
+	}
+	if m.SchemaVersion != 2 {
+		return img, invalid("manifest %s of schema version %d", d.Digest, m.SchemaVersion)
+	}
+	img.ManifestType = d.MediaType
+	if mt := m.Config.MediaType; mt != ocispec.MediaTypeImageConfig && mt != dockerConfig {
+		return img, invalid("manifest %s is of an artifact (%s), not of a container image", d.Digest, mt)
+	}
+	if img.Config, err = a.blob(m.Config); err != nil {
+		return img, err
+	}
+	if img.Raw, err = a.small(img.Config, "config"); err != nil {
+		return img, err
+	}
+	if len(m.Layers) > maxLayers {
+		return img, invalid("%d layers", len(m.Layers))
+	}
+	for _, l := range m.Layers {
+		f, err := a.ociLayer(l)
+		if err != nil {
+			return img, err
+		}
+		img.Layers = append(img.Layers, Layer{File: f, MediaType: l.MediaType})
+	}
+	return img, nil
+}
+
+func (a *Archive) ociLayer(d ocispec.Descriptor) (*File, error) {
+	kind := codec.Plain
+	switch d.MediaType {
+	case ocispec.MediaTypeImageLayer, dockerLayer:
+	case ocispec.MediaTypeImageLayerGzip, dockerLayer + ".gzip":
+		kind = codec.Gzip
+	case ocispec.MediaTypeImageLayerZstd, dockerLayer + ".zstd":
+		kind = codec.Zstd
+	default:
+		return nil, invalid("layer %s of media type %q", d.Digest, d.MediaType)
+	}
+	f, err := a.blob(d)
+	if err != nil {
+		return nil, err
+	}
+	if f.Kind != kind {
+		return nil, invalid("layer %s is %s, but of media type %q", d.Digest, f.Kind, d.MediaType)
+	}
+	return f, nil
+}

@@ -1,0 +1,103 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"coracle/image/archive"
+	"coracle/image/platform"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Load implements API. All images of the archive come in, or none does.
+func (s *Store) Load(ctx context.Context, r io.Reader, progress func(string)) ([]Loaded, error) {
+	st, err := s.newStage()
+	if err != nil {
+		return nil, err
+	}
+	defer st.close()
+	a, err := archive.Read(ctx, r, st.dir)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	images, err := a.Images(ctx, platform.Machine(), progress)
+	if err != nil {
+		return nil, loadError(err)
+	}
+	blobs := map[string]blob{}
+	var in []arrival
+	var out []Loaded
+	for _, img := range images {
+		arr, err := st.arrive(img, blobs)
+		if err != nil {
+			return nil, loadError(err)
+		}
+		in = append(in, arr)
+		l := Loaded{ID: arr.id}
+		for _, n := range arr.names {
+			l.Refs = append(l.Refs, n.Familiar())
+		}
+		out = append(out, l)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, loadError(err)
+	}
+	if err := s.commit(blobs, in); err != nil {
+		return nil, loadError(err)
+	}
+	return out, nil
+}
+
+func loadError(err error) error {
+	if errors.Is(err, archive.ErrInvalid) {
+		return fmt.Errorf("load: %w: %w", ErrInvalid, err)
+	}
+	return fmt.Errorf("load: %w", err)
+}
+
+// arrive makes an image of an archive ready to be committed.
+func (st *stage) arrive(img archive.Image, blobs map[string]blob) (arrival, error) {
+	var layers []Layer
+	take := func(f *archive.File) error {
+		if _, ok := blobs[f.Digest]; ok {
+			return nil
+		}
+		blobs[f.Digest] = blob{path: f.Path, digest: f.Digest, size: f.Size}
+		return syncFile(f.Path)
+	}
+	for _, l := range img.Layers {
+		if err := take(l.File); err != nil {
+			return arrival{}, err
+		}
+		layers = append(layers, Layer{Digest: l.File.Digest, MediaType: l.MediaType, Size: l.File.Size, DiffID: l.DiffID})
+	}
+	if img.Manifest == nil {
+		a, err := st.wrap(img.Raw, img.Platform, layers, blobs)
+		a.names = img.Names
+		return a, err
+	}
+	a := arrival{id: img.Config.Digest, names: img.Names, needs: []string{img.Manifest.Digest, img.Config.Digest},
+		manifest: ocispec.Descriptor{MediaType: img.ManifestType, Digest: digest.Digest(img.Manifest.Digest),
+			Size: img.Manifest.Size, Platform: &img.Platform}}
+	for _, l := range layers {
+		a.needs = append(a.needs, l.Digest)
+	}
+	if err := take(img.Config); err != nil {
+		return a, err
+	}
+	return a, take(img.Manifest)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
