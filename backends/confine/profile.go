@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 
 	"github.com/moby/profiles/seccomp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -28,20 +28,30 @@ func Seccomp(o Options, caps *specs.LinuxCapabilities, privileged bool) (*specs.
 		}
 		return s, nil
 	}
-	body, err := os.ReadFile(o.SeccompFile)
+	body, err := profileBody(o.SeccompFile)
+	if err != nil {
+		return nil, err
+	}
+	s, err := seccomp.LoadProfile(body, rs)
+	if err != nil {
+		return nil, &InvalidError{err.Error()}
+	}
+	return s, nil
+}
+
+// profileBody reads the profile, unless it is one already: Docker's CLI sends
+// the file's content in the file's place.
+func profileBody(file string) (string, error) {
+	if strings.HasPrefix(strings.TrimSpace(file), "{") {
+		return file, nil
+	}
+	b, err := os.ReadFile(file)
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return nil, fmt.Errorf("opening seccomp profile (%s) failed: %w", o.SeccompFile, err)
+		return "", fmt.Errorf("opening seccomp profile (%s) failed: %w", file, err)
 	}
-	s, err := seccomp.LoadProfile(string(body), rs)
-	if err != nil {
-		return nil, fmt.Errorf("seccomp profile %s: %w", o.SeccompFile, err)
-	}
-	if s != nil && slices.Contains(s.Flags, specs.LinuxSeccompFlagWaitKillableRecv) {
-		return nil, fmt.Errorf("seccomp profile %s: flag %s needs SCMP_ACT_NOTIFY, which is not supported", o.SeccompFile, specs.LinuxSeccompFlagWaitKillableRecv)
-	}
-	return s, nil
+	return string(b), nil
 }

@@ -16,7 +16,8 @@ type Options struct {
 	NoNewPrivs bool
 	// Unconfined: no system call filter.
 	Unconfined bool
-	// SeccompFile is a profile of the user's, "" for Docker's default.
+	// SeccompFile is a profile of the user's, "" for Docker's default. It may
+	// be the JSON text itself, as it comes by the API.
 	SeccompFile string
 	// AppArmor is the profile asked for, "" for the default one.
 	AppArmor string
@@ -41,6 +42,10 @@ func ParseSecurityOpt(opts []string) (Options, error) {
 func (o *Options) parse(opt string) error {
 	if opt == "no-new-privileges" {
 		o.NoNewPrivs = true
+		return nil
+	}
+	if opt == "disable" { // an old spelling of label=disable
+		o.NoLabel = true
 		return nil
 	}
 	key, value, ok := strings.Cut(opt, "=")
