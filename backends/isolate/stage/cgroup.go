@@ -21,14 +21,14 @@ func (b *builder) mountCgroup(m *specs.Mount, o options) error {
 	if err != nil || len(groups) == 0 {
 		return err
 	}
-	if err := os.MkdirAll(m.Destination, 0o755); err != nil {
-		return err
-	}
 	if len(groups) == 1 && groups[0].controllers == "" {
 		bind := specs.Mount{Destination: m.Destination, Source: groups[0].dir}
 		return b.bindGroup(&bind, o)
 	}
-	if err := unix.Mount("tmpfs", m.Destination, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=64k"); err != nil {
+	err = b.at(m.Destination, asDir, func(place string) error {
+		return unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=64k")
+	})
+	if err != nil {
 		return err
 	}
 	for _, g := range groups {
@@ -42,12 +42,12 @@ func (b *builder) mountCgroup(m *specs.Mount, o options) error {
 		}
 		for _, alias := range strings.Split(name, ",") {
 			if alias != name {
-				os.Symlink(name, m.Destination+"/"+alias)
+				symlink(name, m.Destination+"/"+alias)
 			}
 		}
 	}
 	if o.flags&unix.MS_RDONLY != 0 {
-		return remountBind(m.Destination, unix.MS_RDONLY)
+		return b.remount(m.Destination, unix.MS_RDONLY)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package stage
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"sort"
 	"strings"
 
@@ -23,8 +22,7 @@ func (b *builder) devices() error {
 		{"/proc/self/fd/1", "/dev/stdout"}, {"/proc/self/fd/2", "/dev/stderr"},
 		{"pts/ptmx", "/dev/ptmx"},
 	} {
-		err := os.Symlink(link[0], link[1])
-		if err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.EROFS) {
+		if err := symlink(link[0], link[1]); err != nil {
 			return step("link "+link[1], err)
 		}
 	}
@@ -32,9 +30,6 @@ func (b *builder) devices() error {
 }
 
 func (b *builder) device(d *specs.LinuxDevice) error {
-	if err := os.MkdirAll(filepath.Dir(d.Path), 0o755); err != nil {
-		return err
-	}
 	mode := uint32(0o666)
 	if d.FileMode != nil {
 		mode = uint32(d.FileMode.Perm())
@@ -48,24 +43,42 @@ func (b *builder) device(d *specs.LinuxDevice) error {
 	}
 	err := error(unix.EPERM)
 	if !b.c.UserNS {
-		err = unix.Mknod(d.Path, kind|mode, int(unix.Mkdev(uint32(d.Major), uint32(d.Minor))))
+		err = within(d.Path, func(dir int, name string) error { return makeNode(dir, name, kind, mode, d) })
 	}
-	switch {
-	case err == nil:
-		if err := unix.Chmod(d.Path, mode); err != nil {
-			return err
-		}
-		if d.UID != nil && d.GID != nil {
-			return unix.Chown(d.Path, int(*d.UID), int(*d.GID))
-		}
-		return nil
-	case errors.Is(err, unix.EEXIST):
-		return nil
-	case errors.Is(err, unix.EPERM):
+	if errors.Is(err, unix.EPERM) {
 		m := specs.Mount{Destination: d.Path, Source: d.Path, Type: "bind"}
 		return b.bind(&m, options{})
 	}
 	return err
+}
+
+// makeNode makes a device node. What the image has in its place is replaced,
+// unless it is that very device: a link there could be taken for /dev/null when
+// paths are hidden (CVE-2025-31133).
+func makeNode(dir int, name string, kind, mode uint32, d *specs.LinuxDevice) error {
+	rdev := unix.Mkdev(uint32(d.Major), uint32(d.Minor))
+	err := unix.Mknodat(dir, name, kind|mode, int(rdev))
+	if errors.Is(err, unix.EEXIST) {
+		var st unix.Stat_t
+		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		if st.Mode&unix.S_IFMT == kind && (kind == unix.S_IFIFO || uint64(st.Rdev) == rdev) {
+			return nil
+		}
+		if err := unix.Unlinkat(dir, name, 0); err != nil {
+			return err
+		}
+		err = unix.Mknodat(dir, name, kind|mode, int(rdev))
+	}
+	if err != nil {
+		return err
+	}
+	// The umask has taken some away.
+	if err := unix.Fchmodat(dir, name, mode, 0); err != nil || d.UID == nil || d.GID == nil {
+		return err
+	}
+	return unix.Fchownat(dir, name, int(*d.UID), int(*d.GID), unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // identity sets the names and the kernel settings of the namespaces.
@@ -106,35 +119,58 @@ func sortedKeys(m map[string]string) []string {
 
 // cover makes parts of /proc and /sys read-only, or hides them.
 func (b *builder) cover() error {
+	if err := b.procIsProc(); err != nil {
+		return err
+	}
 	for _, path := range b.c.Spec.Linux.ReadonlyPaths {
-		err := unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, "")
-		if errors.Is(err, unix.ENOENT) {
+		err := b.at(path, asFound, func(place string) error {
+			return unix.Mount(place, place, "", unix.MS_BIND|unix.MS_REC, "")
+		})
+		if absent(err) {
 			continue
 		}
 		if err == nil {
-			err = remountBind(path, unix.MS_RDONLY)
+			err = b.remount(path, unix.MS_RDONLY)
 		}
 		if err != nil {
 			return step("make "+path+" read-only", err)
 		}
 	}
 	for _, path := range b.c.Spec.Linux.MaskedPaths {
-		if err := mask(path); err != nil {
+		if err := b.at(path, asFound, mask); err != nil && !absent(err) {
 			return step("hide "+path, err)
 		}
 	}
 	return nil
 }
 
-// mask lays /dev/null over a file and an empty read-only filesystem over a
-// directory.
-func mask(path string) error {
-	err := unix.Mount("/dev/null", path, "", unix.MS_BIND, "")
-	if errors.Is(err, unix.ENOTDIR) {
-		err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_RDONLY, "size=0k,nr_inodes=2")
-	}
-	if errors.Is(err, unix.ENOENT) {
+func absent(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
+
+// procIsProc refuses a container in which a volume lies over /proc: it would
+// undo what cover does, and fake what tools read there (CVE-2019-16884).
+func (b *builder) procIsProc() error {
+	for i := range b.c.Spec.Mounts {
+		if m := &b.c.Spec.Mounts[i]; m.Type != "proc" || m.Destination != "/proc" {
+			continue
+		}
+		var st unix.Statfs_t
+		if err := unix.Statfs("/proc", &st); err != nil {
+			return step("statfs /proc", err)
+		}
+		if st.Type != unix.PROC_SUPER_MAGIC {
+			return step("mount over /proc", errors.New("another filesystem lies over it"))
+		}
 		return nil
+	}
+	return nil
+}
+
+// mask lays the host's /dev/null over a file (the container's own may be
+// something else) and an empty read-only filesystem over a directory.
+func mask(place string) error {
+	err := unix.Mount("dev/null", place, "", unix.MS_BIND, "")
+	if errors.Is(err, unix.ENOTDIR) {
+		err = unix.Mount("tmpfs", place, "tmpfs", unix.MS_RDONLY, "size=0k,nr_inodes=2")
 	}
 	return err
 }

@@ -24,9 +24,8 @@ type builder struct {
 
 func build(c *Config) error {
 	b := &builder{c: c}
-	if hasNamespace(c.Spec, specs.CgroupNamespace) {
-		// Before 2.6.38 this bit is CLONE_STOPPED; the driver asks for it only
-		// where /proc/self/ns/cgroup exists. After the monitor has put us into
+	if _, err := os.Lstat("/proc/self/ns/cgroup"); err == nil && hasNamespace(c.Spec, specs.CgroupNamespace) {
+		// Before 2.6.38 this bit is CLONE_STOPPED, so the file is asked first. After the monitor has put us into
 		// our groups: they become the namespace's root.
 		if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 			return step("unshare cgroup namespace", err)
@@ -78,8 +77,8 @@ func (b *builder) enterRoot() error {
 			return step("mount root filesystem ("+m.Type+")", err)
 		}
 	}
-	if b.c.PrivateMounts && len(b.c.RootMounts) == 0 {
-		// pivot_root wants a mount point.
+	if len(b.c.RootMounts) == 0 && (b.c.PrivateMounts || b.c.Spec.Root.Readonly) {
+		// pivot_root wants a mount point, and so does being read-only.
 		if err := unix.Mount(root, root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return step("bind "+root, err)
 		}
@@ -152,10 +151,8 @@ func (b *builder) leaveHost() error {
 		return step("chdir /", err)
 	}
 	if b.c.Spec.Root.Readonly {
-		if b.c.PrivateMounts || len(b.c.RootMounts) > 0 {
-			if err := remountBind("/", unix.MS_BIND|unix.MS_RDONLY); err != nil {
-				return step("make root read-only", err)
-			}
+		if err := remountBind("/", unix.MS_RDONLY); err != nil {
+			return step("make root read-only", err)
 		}
 	}
 	return b.propagation()
@@ -200,21 +197,26 @@ func (b *builder) mount(m *specs.Mount) error {
 	if m.Type == "bind" || o.flags&unix.MS_BIND != 0 {
 		return b.bind(m, o)
 	}
-	if err := os.MkdirAll(m.Destination, 0o755); err != nil {
+	want := asDir
+	if m.Type == "proc" || m.Type == "sysfs" {
+		// What hides paths in them must find them at their own names.
+		want = plainDir
+	}
+	err := b.at(m.Destination, want, func(place string) error {
+		err := unix.Mount(m.Source, place, m.Type, o.flags, o.data)
+		if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
+			// gid=5 may not be mapped in a user namespace.
+			err = unix.Mount(m.Source, place, m.Type, o.flags, dropOption(o.data, "gid="))
+		}
 		return err
-	}
-	err := unix.Mount(m.Source, m.Destination, m.Type, o.flags, o.data)
-	if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
-		// gid=5 may not be mapped in a user namespace.
-		err = unix.Mount(m.Source, m.Destination, m.Type, o.flags, dropOption(o.data, "gid="))
-	}
+	})
 	if err != nil {
 		err = b.instead(m, o, err)
 	}
 	if err != nil {
 		return err
 	}
-	return setPropagation(m.Destination, o.propagation)
+	return b.setPropagation(m.Destination, o.propagation)
 }
 
 // instead mounts what comes nearest where the kernel refuses a filesystem.
@@ -241,44 +243,32 @@ func (b *builder) bind(m *specs.Mount, o options) error {
 	if source == "" {
 		source = "."
 	}
-	return b.fromHost(func() error {
+	want := asFile
+	err := b.fromHost(func() error {
 		st, err := os.Stat(source)
-		if err != nil {
-			return fmt.Errorf("bind source %s: %w", m.Source, err)
+		if err == nil && st.IsDir() {
+			want = asDir
 		}
-		if err := makeTarget(m.Destination, st.IsDir()); err != nil {
-			return err
-		}
-		flags := uintptr(unix.MS_BIND)
-		if o.flags&unix.MS_REC != 0 {
-			flags |= unix.MS_REC
-		}
-		if err := unix.Mount(source, m.Destination, "", flags, ""); err != nil {
-			return err
-		}
-		if err := remountBind(m.Destination, o.flags); err != nil {
-			return err
-		}
-		return setPropagation(m.Destination, o.propagation)
-	})
-}
-
-// makeTarget makes sure that there is something to mount on.
-func makeTarget(path string, dir bool) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if dir {
-		return os.MkdirAll(path, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("bind source %s: %w", m.Source, err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	err = b.at(m.Destination, want, func(place string) error {
+		return unix.Mount(source, place, "", unix.MS_BIND|o.flags&unix.MS_REC, "")
+	})
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	if err := b.remount(m.Destination, o.flags); err != nil {
+		return err
+	}
+	return b.setPropagation(m.Destination, o.propagation)
+}
+
+// remount gives the bind mount at path its flags.
+func (b *builder) remount(path string, flags uintptr) error {
+	return b.at(path, asFound, func(place string) error { return remountBind(place, flags) })
 }
 
 // remountBind gives a bind mount its own flags, and keeps those that a user
@@ -303,11 +293,16 @@ func remountOnly(flags uintptr) uintptr {
 	return unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 }
 
-func setPropagation(path string, flags []uintptr) error {
-	for _, f := range flags {
-		if err := unix.Mount("", path, "", f, ""); err != nil {
-			return err
-		}
+func (b *builder) setPropagation(path string, flags []uintptr) error {
+	if len(flags) == 0 {
+		return nil
 	}
-	return nil
+	return b.at(path, asFound, func(place string) error {
+		for _, f := range flags {
+			if err := unix.Mount("", place, "", f, ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -38,7 +38,13 @@ func lookupUser(c *Config) (*identity, error) {
 	if err != nil {
 		return nil, step("user "+strconv.Quote(c.User), err)
 	}
-	id.uid, id.gid, id.home = found.Uid, found.Gid, found.Home
+	id.home = found.Home
+	if c.User == "" {
+		// The IDs are the spec's; the files only know where home is.
+		found.Sgids = nil
+	} else {
+		id.uid, id.gid = found.Uid, found.Gid
+	}
 	seen := map[int]bool{}
 	add := func(gid int) {
 		if !seen[gid] {
