@@ -1,4 +1,36 @@
-// Command coracle runs containers the Docker way on any Linux.
+// Command coracle runs containers on any Linux: see package command.
 package main
 
-func main() {}
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"coracle/backends/isolate/stage"
+	"coracle/cmd/coracle/command"
+	"coracle/engine"
+)
+
+func main() {
+	if len(os.Args) == 0 {
+		os.Exit(125)
+	}
+	// The same file serves as a container's first process, as a detached
+	// monitor and as the userland of the image box. Those names are only ever
+	// given by us, so they come before anything else is looked at.
+	switch name := os.Args[0]; name {
+	case stage.Name:
+		stage.Main()
+		return
+	case engine.MonitorName:
+		os.Exit(engine.MonitorMain(os.Args))
+	case engine.FileOpName:
+		os.Exit(engine.FileOpMain())
+	default:
+		if code, ok := hidden(name, filepath.Base(name)); ok {
+			os.Exit(code)
+		}
+	}
+	stdio := command.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	os.Exit(command.Run(context.Background(), stdio, os.Args))
+}

@@ -1,0 +1,141 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"coracle/backends/isolate"
+	"coracle/cmd/coracle/argv"
+)
+
+// status is the exit code of a container's program, or of a command that has
+// already said what went wrong.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	spelling string // of the command whose help to read; "" for the program's
+	err      error
+	code     int
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usage is a flag that cannot be understood: 125, as Docker's CLI has it.
+func (t *tool) usage(spelling string, err error) error {
+	return &usageError{spelling, err, 125}
+}
+
+// badValue is a flag whose value cannot be understood.
+func (t *tool) badValue(v *verb, name, value string, err error) error {
+	for _, f := range known(v.Flags) {
+		if f.Name == name {
+			return t.usage(t.spelling, argv.Invalid(f, value, err))
+		}
+	}
+	return t.usage(t.spelling, err)
+}
+
+func unknownCommand(words []string) error {
+	said := "coracle " + words[0]
+	spelling := ""
+	if group(words[0]) != "" {
+		said += " " + words[1]
+		spelling = words[0]
+	}
+	return &usageError{spelling, fmt.Errorf("unknown command: %s", said), 1}
+}
+
+func (t *tool) arity(v *verb, n int) error {
+	var want string
+	switch {
+	case n >= v.min && (v.max < 0 || n <= v.max):
+		return nil
+	case v.max == 0:
+		want = "accepts no arguments"
+	case v.min == v.max:
+		want = fmt.Sprintf("requires %d argument%s", v.min, plural(v.min))
+	case n < v.min:
+		want = fmt.Sprintf("requires at least %d argument%s", v.min, plural(v.min))
+	default:
+		want = fmt.Sprintf("requires at most %d argument%s", v.max, plural(v.max))
+	}
+	return &usageError{t.spelling, fmt.Errorf("'coracle %s' %s", t.spelling, want), 1}
+}
+
+func plural(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return "s"
+}
+
+// exitCode maps what came of a command to its exit code. The help lists them.
+func exitCode(v *verb, err error) int {
+	var (
+		own  status
+		use  *usageError
+		exec *isolate.ExecError
+	)
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &own):
+		return int(own)
+	case errors.As(err, &use):
+		return use.code
+	case v != nil && v.enters && errors.As(err, &exec):
+		if errors.Is(exec.Errno, syscall.ENOENT) {
+			return 127
+		}
+		return 126
+	case v != nil && v.starts:
+		return 125
+	case errors.Is(err, context.Canceled):
+		return 128 + int(syscall.SIGINT)
+	}
+	return 1
+}
+
+// fail prints err, if it is one to print, and returns the exit code.
+func (t *tool) fail(v *verb, err error) int {
+	var (
+		own status
+		use *usageError
+	)
+	switch {
+	case err == nil, errors.As(err, &own):
+	case errors.As(err, &use):
+		fmt.Fprintf(t.Err, "coracle: %s\n", oneLine(use.Error()))
+		see := strings.TrimSpace("coracle " + use.spelling)
+		fmt.Fprintf(t.Err, "See '%s --help'.\n", see)
+	default:
+		t.complain(err)
+	}
+	return exitCode(v, err)
+}
+
+// complain prints an error and what the user may do about it.
+func (t *tool) complain(err error) {
+	fmt.Fprintf(t.Err, "coracle: %s\n", oneLine(err.Error()))
+	if h := hint(err); h != "" {
+		fmt.Fprintf(t.Err, "hint: %s\n", h)
+	}
+	if t.debug {
+		for depth := 0; err != nil; depth++ {
+			fmt.Fprintf(t.Err, "debug: %*s%T: %s\n", 2*depth, "", err, oneLine(err.Error()))
+			err = errors.Unwrap(err)
+		}
+	}
+}
+
+// oneLine keeps an error that names strangers' bytes from looking like two.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}

@@ -1,0 +1,99 @@
+package command
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"coracle/backends/isolate"
+	"coracle/engine"
+	"coracle/image"
+)
+
+// hint says what the user may do about an error; "" when nothing is known to
+// help. All hints are here: libraries return facts.
+func hint(err error) string {
+	for _, match := range []func(error) string{programHint, imageHint, containerHint, machineHint} {
+		if h := match(err); h != "" {
+			return h
+		}
+	}
+	return ""
+}
+
+// programHint is about a program that could not be executed.
+func programHint(err error) string {
+	var exec *isolate.ExecError
+	if !errors.As(err, &exec) {
+		return ""
+	}
+	switch {
+	case strings.Contains(exec.Reason, "kernel"):
+		return "take an image with an older libc, or one with musl or static programs"
+	case exec.Errno == syscall.ENOEXEC:
+		return "the program may be for another architecture: take an image of this one, or install qemu-user with its binfmt_misc handlers"
+	case exec.Errno == syscall.ENOENT && exec.Reason != "":
+		return "the file is there, but what it needs to start is not: " + exec.Reason
+	case exec.Errno == syscall.ENOENT:
+		return "a program is looked up in the container's PATH: see what the image has, or give the program's full path"
+	case exec.Errno == syscall.EACCES:
+		return "the file must be executable, and its filesystem not mounted noexec"
+	}
+	return ""
+}
+
+func imageHint(err error) string {
+	switch {
+	case errors.Is(err, image.ErrNotFound):
+		return "bring it in with 'coracle load' or 'coracle import', or use the built-in image: box"
+	case errors.Is(err, image.ErrAmbiguous):
+		return "give more digits of the ID"
+	case errors.Is(err, image.ErrInUse):
+		return "remove its containers first ('coracle ps -a' lists them), or use --force"
+	case errors.Is(err, image.ErrInvalid):
+		return "the archive is damaged or cut off: make it or copy it again; nothing of it was kept"
+	}
+	return ""
+}
+
+func containerHint(err error) string {
+	var e *engine.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	text := e.Error()
+	switch {
+	case e.Kind == engine.NotFound && strings.Contains(strings.ToLower(text), "no such container"):
+		return "'coracle ps -a' lists the containers"
+	case e.Kind == engine.Conflict && strings.Contains(text, "already in use"):
+		return "take another --name, or remove that container with 'coracle rm'"
+	case e.Kind == engine.Conflict && strings.Contains(text, "is not running"):
+		return "start it with 'coracle start'"
+	case e.Kind == engine.Conflict && strings.Contains(text, "running"):
+		return "stop it first with 'coracle stop', or use --force"
+	}
+	return ""
+}
+
+// machineHint is about what this machine does not let us do.
+func machineHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "free some space, or keep the state elsewhere with --root; nothing half-done was kept"
+	case errors.Is(err, syscall.EROFS):
+		return "name a writable state directory with --root or CORACLE_ROOT"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n)"
+	case errors.Is(err, fs.ErrPermission) && stateDir(err):
+		return "the state directory must be yours: name another with --root or CORACLE_ROOT"
+	}
+	return ""
+}
+
+// stateDir tells whether err is about a file (and not an operation) that we
+// may not touch.
+func stateDir(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path)
+}

@@ -1,0 +1,151 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"coracle/cmd/coracle/format"
+	"coracle/engine"
+	"coracle/image"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/urfave/cli/v2"
+)
+
+func newInspect(t *tool) *verb {
+	return t.inspectVerb("", "Return low-level information on objects", "NAME|ID [NAME|ID...]",
+		text("format", "f", "Format output: 'json' or a Go template"),
+		toggle("size", "s", "Display total file sizes if the type is container"),
+		text("type", "", "Only inspect objects of the given type (container, image)"))
+}
+
+func newContainerInspect(t *tool) *verb {
+	return t.inspectVerb("container", "Display detailed information on one or more containers", "CONTAINER [CONTAINER...]",
+		text("format", "f", "Format output: 'json' or a Go template"),
+		toggle("size", "s", "Display total file sizes"))
+}
+
+func newImageInspect(t *tool) *verb {
+	return t.inspectVerb("image", "Display detailed information on one or more images", "IMAGE [IMAGE...]",
+		text("format", "f", "Format output: 'json' or a Go template"))
+}
+
+func (t *tool) inspectVerb(kind, usage, args string, flags ...cli.Flag) *verb {
+	v := &verb{mixed: true, min: 1, max: -1}
+	v.Command = &cli.Command{Usage: usage, ArgsUsage: args, Flags: flags}
+	v.Action = func(c *cli.Context) error {
+		only := kind
+		if only == "" {
+			only = c.String("type")
+		}
+		switch only {
+		case "", "container", "image":
+		default:
+			return fmt.Errorf("%q is not a valid value for --type: container and image are", only)
+		}
+		return t.inspect(c, only)
+	}
+	return v
+}
+
+// inspect prints all that was found, and then fails if anything was not.
+func (t *tool) inspect(c *cli.Context, kind string) error {
+	text := c.String("format")
+	// A template that cannot be read is said before anything is looked up.
+	if text != "" && text != "json" {
+		if _, err := format.Template("", text); err != nil {
+			return err
+		}
+	}
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	var found []any
+	var missed []error
+	for _, ref := range c.Args().Slice() {
+		o, err := lookUp(c.Context, eng, kind, ref, c.Bool("size"))
+		if err != nil {
+			missed = append(missed, err)
+			continue
+		}
+		found = append(found, o)
+	}
+	if len(found) > 0 || text == "" {
+		if err := format.Objects(t.Out, text, found); err != nil {
+			return err
+		}
+	}
+	for _, err := range missed {
+		t.complain(err)
+	}
+	if missed != nil {
+		return status(1)
+	}
+	return nil
+}
+
+func lookUp(ctx context.Context, eng *engine.Engine, kind, ref string, size bool) (any, error) {
+	if kind != "image" {
+		info, err := eng.Inspect(ctx, ref, size)
+		var e *engine.Error
+		if err == nil {
+			return info, nil
+		}
+		if kind == "container" || !errors.As(err, &e) || e.Kind != engine.NotFound {
+			return nil, err
+		}
+	}
+	img, err := eng.Images().Get(ctx, ref, "")
+	switch {
+	case err == nil:
+		return describeImage(img), nil
+	case kind == "" && errors.Is(err, image.ErrNotFound):
+		return nil, fmt.Errorf("no such object: %s", ref)
+	}
+	return nil, err
+}
+
+// imageInspect is what `docker image inspect` prints, as far as it is known.
+type imageInspect struct {
+	ID           string `json:"Id"`
+	RepoTags     []string
+	RepoDigests  []string
+	Comment      string
+	Created      string
+	Author       string
+	Architecture string
+	Variant      string `json:",omitempty"`
+	Os           string
+	Size         int64
+	RootFS       struct {
+		Type   string
+		Layers []string
+	}
+	Metadata struct{ LastTagTime time.Time }
+	Config   dockerspec.DockerOCIImageConfig
+}
+
+func describeImage(img *image.Image) *imageInspect {
+	i := &imageInspect{
+		ID: img.ID, RepoTags: img.RepoTags, RepoDigests: img.RepoDigests, Author: img.Config.Author,
+		Created: img.Created.Format(time.RFC3339Nano), Architecture: img.Platform.Architecture,
+		Variant: img.Platform.Variant, Os: img.Platform.OS, Size: img.Size, Config: img.Config.Config,
+	}
+	if n := len(img.Config.History); n > 0 {
+		i.Comment = img.Config.History[n-1].Comment
+	}
+	if i.RepoTags == nil {
+		i.RepoTags = []string{}
+	}
+	if i.RepoDigests == nil {
+		i.RepoDigests = []string{}
+	}
+	i.RootFS.Type = "layers"
+	for _, l := range img.Layers {
+		i.RootFS.Layers = append(i.RootFS.Layers, l.DiffID)
+	}
+	return i
+}

@@ -1,0 +1,128 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"coracle/image"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+func newImport(t *tool) *verb {
+	v := &verb{mixed: true, min: 1, max: 2}
+	v.Command = &cli.Command{
+		Usage:     "Import the contents from a tarball to create a filesystem image",
+		ArgsUsage: "file|- [REPOSITORY[:TAG]]",
+		Flags: []cli.Flag{
+			list("change", "c", "Apply Dockerfile instruction to the created image"),
+			text("message", "m", "Set commit message for imported image"),
+			text("platform", "", "Say which platform the image is for (os/arch[/variant])"),
+		},
+	}
+	v.Action = t.importImage
+	return v
+}
+
+func (t *tool) importImage(c *cli.Context) error {
+	source := c.Args().First()
+	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+		return fmt.Errorf("import from a URL is not supported yet: %s", source)
+	}
+	r, err := t.archive(source, "-")
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	// An interrupted import takes back what it has written.
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	message := c.String("message")
+	if message == "" {
+		message = "Imported from " + source
+	}
+	id, err := eng.Images().Import(ctx, r, image.ImportOptions{
+		Ref: c.Args().Get(1), Message: message, Changes: c.StringSlice("change"), Platform: c.String("platform"),
+	})
+	if err != nil {
+		return archiveError("import", source, err)
+	}
+	fmt.Fprintln(t.Out, id)
+	return nil
+}
+
+func newLoad(t *tool) *verb {
+	v := &verb{mixed: true}
+	v.Command = &cli.Command{
+		Usage: "Load an image from a tar archive or STDIN",
+		Flags: []cli.Flag{
+			text("input", "i", "Read from tar archive file, instead of STDIN"),
+			toggle("quiet", "q", "Suppress the load output"),
+		},
+	}
+	v.Action = t.load
+	return v
+}
+
+func (t *tool) load(c *cli.Context) error {
+	source := c.String("input")
+	if source == "" && t.inputIsTerminal() {
+		return errors.New("requested load from stdin, but stdin is empty")
+	}
+	r, err := t.archive(source, "")
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	var progress func(string)
+	if f, ok := t.Out.(*os.File); ok && !c.Bool("quiet") && term.IsTerminal(int(f.Fd())) {
+		progress = func(line string) { fmt.Fprintln(t.Err, line) }
+	}
+	loaded, err := eng.Images().Load(ctx, r, progress)
+	if err != nil {
+		return archiveError("load", source, err)
+	}
+	for _, l := range loaded {
+		if len(l.Refs) == 0 {
+			fmt.Fprintf(t.Out, "Loaded image ID: %s\n", l.ID)
+		}
+		for _, ref := range l.Refs {
+			fmt.Fprintf(t.Out, "Loaded image: %s\n", ref)
+		}
+	}
+	return nil
+}
+
+// archive opens a file, or our input where the name is that of it.
+func (t *tool) archive(name, stdin string) (io.ReadCloser, error) {
+	if name == stdin {
+		if t.In == nil {
+			return nil, errors.New("standard input is closed")
+		}
+		return io.NopCloser(t.In), nil
+	}
+	return os.Open(name)
+}
+
+func archiveError(what, source string, err error) error {
+	if source == "" || source == "-" {
+		source = "standard input"
+	}
+	return fmt.Errorf("%s %s: %w", what, source, err)
+}

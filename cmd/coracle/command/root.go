@@ -1,0 +1,286 @@
+// Package command is coracle's command line: flags in, calls out, hints on
+// errors. There is one file and one constructor for each command; [verbs] is
+// the list of them.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"coracle/cmd/coracle/argv"
+	"coracle/engine"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Stdio is where a command reads and writes.
+type Stdio struct {
+	In  *os.File
+	Out io.Writer
+	Err io.Writer
+}
+
+// verb is one command, ready to run.
+type verb struct {
+	*cli.Command
+	mixed    bool // flags may follow operands
+	min, max int  // how many operands; max -1: no bound
+	starts   bool // it starts a container: our own failures are 125
+	enters   bool // it starts a program: 126 and 127 are told apart
+}
+
+// entry is a command's constructor with all its spellings, the usual one
+// first. Only the command that is asked for is constructed.
+type entry struct {
+	make      func(*tool) *verb
+	spellings []string
+}
+
+func verbs() []entry {
+	return []entry{
+		{newRun, []string{"run", "container run"}},
+		{newExec, []string{"exec", "container exec"}},
+		{newPs, []string{"ps", "container ls", "container list", "container ps"}},
+		{newLogs, []string{"logs", "container logs"}},
+		{newStop, []string{"stop", "container stop"}},
+		{newKill, []string{"kill", "container kill"}},
+		{newStart, []string{"start", "container start"}},
+		{newWait, []string{"wait", "container wait"}},
+		{newRm, []string{"rm", "container rm", "container remove"}},
+		{newInspect, []string{"inspect"}},
+		{newContainerInspect, []string{"container inspect"}},
+		{newImageInspect, []string{"image inspect"}},
+		{newCreate, []string{"create", "container create"}},
+		{newAttach, []string{"attach", "container attach"}},
+		{newImages, []string{"images", "image ls", "image list"}},
+		{newImport, []string{"import", "image import"}},
+		{newLoad, []string{"load", "image load"}},
+		{newRmi, []string{"rmi", "image rm", "image remove"}},
+		{newTag, []string{"tag", "image tag"}},
+		{newProbe, []string{"probe"}},
+		{newInfo, []string{"info", "system info"}},
+		{newVersion, []string{"version"}},
+	}
+}
+
+// tool is one run of the program.
+type tool struct {
+	Stdio
+	spelling string // of the command, without the program's name
+	options  engine.Options
+	debug    bool
+	open     *engine.Engine
+}
+
+// engine opens the engine at the first call.
+func (t *tool) engine(ctx context.Context) (*engine.Engine, error) {
+	if t.open != nil {
+		return t.open, nil
+	}
+	e, err := engine.Open(ctx, t.options)
+	if err == nil {
+		t.open = e
+	}
+	return e, err
+}
+
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "root", EnvVars: []string{"CORACLE_ROOT"}, Usage: "`dir` Where images and containers are kept"},
+		&cli.StringFlag{Name: "run", EnvVars: []string{"CORACLE_RUN"}, Usage: "`dir` Where is kept what does not outlive a boot"},
+		&cli.StringFlag{Name: "backend", EnvVars: []string{"CORACLE_BACKEND"}, Usage: "`wish` Rungs to take, by name: rootfs=copy,isolation=chroot"},
+		&cli.BoolFlag{Name: "strict", EnvVars: []string{"CORACLE_STRICT"}, Usage: "Fail where a rung cannot honour an option, instead of warning"},
+		&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "Print what an error was made of"},
+		&cli.StringFlag{Name: "log-level", Aliases: []string{"l"}, Value: "info", Usage: `Which messages to print ("debug", "info", "warn", "error", "fatal")`},
+		&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "Print version information and quit"},
+	}
+}
+
+// Run runs the command line args (args[0] is the program) and returns the exit
+// code.
+func Run(ctx context.Context, stdio Stdio, args []string) int {
+	t := &tool{Stdio: stdio}
+	globals, rest, err := argv.Parse(known(globalFlags()), false, args[1:])
+	if len(rest) > 0 && err == nil && rest[0] == "help" {
+		rest, err = rest[1:], argv.ErrHelp
+	}
+	switch {
+	case errors.Is(err, argv.ErrHelp):
+		return t.help(rest)
+	case err != nil:
+		return t.fail(nil, t.usage("", refusal(err)))
+	case has(globals, "--version=true"):
+		printShortVersion(t.Out)
+		return 0
+	case len(rest) == 0:
+		return t.help(nil)
+	}
+	e, spelling, operands := find(rest)
+	if e == nil {
+		if g := group(rest[0]); g != "" && (len(rest) == 1 || rest[1] == "--help" || rest[1] == "-h") {
+			return t.help(rest[:1])
+		}
+		return t.fail(nil, unknownCommand(rest))
+	}
+	t.spelling = spelling
+	return t.run(ctx, e, globals, operands)
+}
+
+func (t *tool) run(ctx context.Context, e *entry, globals, args []string) int {
+	v := e.make(t)
+	flags, operands, err := argv.Parse(known(v.Flags), v.mixed, args)
+	if errors.Is(err, argv.ErrHelp) {
+		t.printHelp(e, v)
+		return 0
+	}
+	if err != nil {
+		return t.fail(v, t.usage(t.spelling, refusal(err)))
+	}
+	if err := t.arity(v, len(operands)); err != nil {
+		return t.fail(v, err)
+	}
+	words := strings.Split(t.spelling, " ")
+	line := append([]string{"coracle"}, globals...)
+	line = append(append(line, words...), flags...)
+	line = append(append(line, "--"), operands...)
+	return t.fail(v, t.app(v, words).RunContext(ctx, line))
+}
+
+// app is the parser's view of one command.
+func (t *tool) app(v *verb, words []string) *cli.App {
+	v.Name, v.HideHelp = words[len(words)-1], true
+	cmd := v.Command
+	if len(words) > 1 {
+		cmd = &cli.Command{Name: words[0], HideHelp: true, Subcommands: []*cli.Command{cmd}}
+	}
+	// With the help flag, `run -h true` would print help: -h is --hostname.
+	cli.HelpFlag = nil
+	return &cli.App{
+		Name: "coracle", Usage: tagline, HideHelp: true, HideVersion: true,
+		DisableSliceFlagSeparator: true,
+		Flags:                     globalFlags(),
+		Before:                    t.globals,
+		Commands:                  []*cli.Command{cmd},
+		Reader:                    t.In, Writer: t.Out, ErrWriter: t.Err,
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+}
+
+const tagline = "Run containers on any Linux, with one file and no daemon"
+
+func (t *tool) globals(c *cli.Context) error {
+	t.debug = c.Bool("debug") || c.String("log-level") == "debug"
+	wish, err := parseWish(c.String("backend"))
+	if err != nil {
+		return t.usage("", err)
+	}
+	level := c.String("log-level")
+	switch level {
+	case "debug", "info", "warn", "error", "fatal":
+	default:
+		return t.usage("", fmt.Errorf("unable to parse logging level: %s", level))
+	}
+	t.options = engine.Options{Root: c.String("root"), Run: c.String("run"), Wish: wish, Strict: c.Bool("strict")}
+	if level != "error" && level != "fatal" {
+		t.options.Warn = t.warn
+	}
+	return nil
+}
+
+func (t *tool) warn(line string) { fmt.Fprintln(t.Err, "WARNING: "+line) }
+
+// find returns the command that words begin with, and what follows its name.
+func find(words []string) (*entry, string, []string) {
+	for _, e := range verbs() {
+		for _, s := range e.spellings {
+			first, second, two := strings.Cut(s, " ")
+			if words[0] != first || two && (len(words) < 2 || words[1] != second) {
+				continue
+			}
+			if two {
+				return &e, s, words[2:]
+			}
+			return &e, s, words[1:]
+		}
+	}
+	return nil, "", nil
+}
+
+// group says what the commands below a word are about; "" for no such group.
+func group(word string) string {
+	switch word {
+	case "container":
+		return "Manage containers"
+	case "image":
+		return "Manage images"
+	case "system":
+		return "Manage coracle"
+	}
+	return ""
+}
+
+// known tells the normaliser of flags.
+func known(flags []cli.Flag) []argv.Flag {
+	all := make([]argv.Flag, 0, len(flags))
+	for _, f := range flags {
+		names := f.Names()
+		k := argv.Flag{Name: names[0]}
+		if len(names) > 1 && len(names[1]) == 1 {
+			k.Short = names[1][0]
+		}
+		switch f.(type) {
+		case *cli.BoolFlag:
+			k.Kind = argv.Bool
+		case *cli.IntFlag:
+			k.Kind = argv.Int
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+// list is a flag that may be given more than once; its values stay as they are.
+func list(name, short, usage string) *cli.StringSliceFlag {
+	f := &cli.StringSliceFlag{Name: name, Usage: usage, KeepSpace: true}
+	if short != "" {
+		f.Aliases = []string{short}
+	}
+	return f
+}
+
+func text(name, short, usage string) *cli.StringFlag {
+	f := &cli.StringFlag{Name: name, Usage: usage}
+	if short != "" {
+		f.Aliases = []string{short}
+	}
+	return f
+}
+
+func number(name, short, usage string) *cli.IntFlag {
+	f := &cli.IntFlag{Name: name, Usage: usage}
+	if short != "" {
+		f.Aliases = []string{short}
+	}
+	return f
+}
+
+func toggle(name, short, usage string) *cli.BoolFlag {
+	f := &cli.BoolFlag{Name: name, Usage: usage}
+	if short != "" {
+		f.Aliases = []string{short}
+	}
+	return f
+}
+
+func has(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}

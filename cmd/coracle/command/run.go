@@ -1,0 +1,141 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+
+	"coracle/cmd/coracle/opts"
+	"coracle/engine"
+
+	"github.com/urfave/cli/v2"
+)
+
+func newRun(t *tool) *verb {
+	v := &verb{min: 1, max: -1, starts: true, enters: true}
+	v.Command = &cli.Command{
+		Usage:     "Create and run a new container from an image",
+		ArgsUsage: "IMAGE [COMMAND] [ARG...]",
+		Description: "In the foreground the container's first process is coracle's own child: signals are\n" +
+			"passed on to it, and its exit code is coracle's. The image box is always there.",
+		Flags: append(containerFlags(),
+			toggle("detach", "d", "Run container in background and print container ID"),
+			text("detach-keys", "", "Override the key sequence for detaching a container"),
+			sigProxyFlag(),
+		),
+	}
+	v.Action = func(c *cli.Context) error { return t.runContainer(c, v) }
+	return v
+}
+
+func newCreate(t *tool) *verb {
+	v := &verb{min: 1, max: -1, starts: true}
+	v.Command = &cli.Command{
+		Usage:     "Create a new container",
+		ArgsUsage: "IMAGE [COMMAND] [ARG...]",
+		Flags:     containerFlags(),
+	}
+	v.Action = func(c *cli.Context) error {
+		o, err := t.createOptions(c, v)
+		if err != nil {
+			return err
+		}
+		id, _, err := t.create(c, o)
+		if err == nil {
+			fmt.Fprintln(t.Out, id)
+		}
+		return err
+	}
+	return v
+}
+
+func sigProxyFlag() cli.Flag {
+	f := toggle("sig-proxy", "", "Proxy received signals to the process")
+	f.Value = true
+	return f
+}
+
+func (t *tool) runContainer(c *cli.Context, v *verb) error {
+	o, err := t.createOptions(c, v)
+	if err != nil {
+		return err
+	}
+	detach := c.Bool("detach")
+	if detach {
+		if len(c.StringSlice("attach")) > 0 {
+			return &usageError{t.spelling, errors.New("conflicting options: cannot specify both --attach and --detach"), 1}
+		}
+		o.Config.AttachStdin, o.Config.AttachStdout, o.Config.AttachStderr = false, false, false
+		o.Config.StdinOnce = false
+	} else if err := t.checkTerminal(o.Config.AttachStdin, o.Config.Tty); err != nil {
+		return err
+	}
+	keys, err := t.detachKeys(c, v)
+	if err != nil {
+		return err
+	}
+	id, eng, err := t.create(c, o)
+	if err != nil {
+		return err
+	}
+	if detach {
+		if err := eng.Start(c.Context, id); err != nil {
+			return err
+		}
+		fmt.Fprintln(t.Out, id)
+		return nil
+	}
+	s, restore, err := t.streams(attachment{
+		stdin: o.Config.AttachStdin, stdout: o.Config.AttachStdout, stderr: o.Config.AttachStderr,
+		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+	})
+	if err != nil {
+		return err
+	}
+	defer restore()
+	code, err := eng.Run(c.Context, id, s)
+	return ended(code, err)
+}
+
+// ended is a container's end as an error: its exit code, or why there is none.
+func ended(code int, err error) error {
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return status(code)
+	}
+	return nil
+}
+
+// create makes the container and writes its ID to the --cidfile.
+func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.Engine, error) {
+	cid, err := newIDFile(c.String("cidfile"))
+	if err != nil {
+		return "", nil, err
+	}
+	defer cid.close()
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return "", nil, err
+	}
+	id, warnings, err := eng.Create(c.Context, o)
+	for _, w := range warnings {
+		t.warn(w)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return id, eng, cid.write(id)
+}
+
+func (t *tool) detachKeys(c *cli.Context, v *verb) ([]byte, error) {
+	value := c.String("detach-keys")
+	if value == "" {
+		return nil, nil
+	}
+	keys, err := opts.Keys(value)
+	if err != nil {
+		return nil, t.badValue(v, "detach-keys", value, err)
+	}
+	return keys, nil
+}

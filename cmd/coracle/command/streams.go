@@ -1,0 +1,197 @@
+package command
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"coracle/engine"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// attachment says which of our streams a container gets.
+type attachment struct {
+	stdin, stdout, stderr bool
+	terminal              bool // the container has one
+	signals               bool // pass them on
+	keys                  []byte
+}
+
+// checkTerminal refuses a terminal whose input is none, as Docker's CLI does.
+func (t *tool) checkTerminal(stdin, tty bool) error {
+	if tty && stdin && !t.inputIsTerminal() {
+		return &usageError{t.spelling, errors.New("the input device is not a TTY"), 1}
+	}
+	return nil
+}
+
+func (t *tool) inputIsTerminal() bool { return t.In != nil && term.IsTerminal(int(t.In.Fd())) }
+
+// streams makes the caller's ends of a container's streams. restore puts the
+// terminal and the signals back; it may be called more than once.
+func (t *tool) streams(a attachment) (s engine.Streams, restore func(), err error) {
+	var undo []func()
+	var once sync.Once
+	restore = func() {
+		once.Do(func() {
+			for i := len(undo) - 1; i >= 0; i-- {
+				undo[i]()
+			}
+		})
+	}
+	s.DetachKeys = a.keys
+	if a.stdout {
+		s.Stdout = t.Out
+	}
+	if a.stderr {
+		s.Stderr = t.Err
+	}
+	var raw *rawTerminal
+	if a.stdin {
+		s.Stdin = t.In
+		if a.terminal && t.inputIsTerminal() {
+			if raw, err = makeRaw(t.In); err != nil {
+				return s, restore, err
+			}
+			undo = append(undo, raw.restore)
+			s.Terminal = true
+		}
+	}
+	if a.terminal {
+		s.Size = t.terminalSize()
+	}
+	sigs, stop := forward(a.signals, a.terminal, raw)
+	undo = append(undo, stop)
+	s.Signals = sigs
+	return s, restore, nil
+}
+
+// terminalSize asks the output's terminal, or the input's; nil without either.
+func (t *tool) terminalSize() func() (rows, cols uint16) {
+	var files []*os.File
+	for _, w := range []io.Writer{t.Out, t.Err} {
+		if f, ok := w.(*os.File); ok {
+			files = append(files, f)
+		}
+	}
+	files = append(files, t.In)
+	for _, f := range files {
+		if f == nil || !term.IsTerminal(int(f.Fd())) {
+			continue
+		}
+		return func() (uint16, uint16) {
+			ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+			if err != nil {
+				return 0, 0
+			}
+			return ws.Row, ws.Col
+		}
+	}
+	return nil
+}
+
+// rawTerminal is a terminal that hands every key to the container.
+type rawTerminal struct {
+	fd   int
+	mu   sync.Mutex
+	was  *term.State // nil: restored
+	mode *term.State
+}
+
+func makeRaw(f *os.File) (*rawTerminal, error) {
+	fd := int(f.Fd())
+	was, err := term.MakeRaw(fd)
+	if err != nil {
+		return nil, os.NewSyscallError("put the terminal in raw mode", err)
+	}
+	mode, err := term.GetState(fd)
+	if err != nil {
+		term.Restore(fd, was)
+		return nil, os.NewSyscallError("read the terminal's mode", err)
+	}
+	return &rawTerminal{fd: fd, was: was, mode: mode}, nil
+}
+
+func (r *rawTerminal) restore() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.was != nil {
+		term.Restore(r.fd, r.was)
+		r.was = nil
+	}
+}
+
+// again sets raw mode once more: the shell changed it while we were stopped.
+func (r *rawTerminal) again() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.was != nil {
+		term.Restore(r.fd, r.mode)
+	}
+}
+
+// forward catches what is to be passed on. Without all, only a change of the
+// terminal's size is.
+func forward(all, terminal bool, raw *rawTerminal) (<-chan os.Signal, func()) {
+	// A burst of signals must not be lost while the container starts.
+	in, out, done := make(chan os.Signal, 128), make(chan os.Signal, 128), make(chan struct{})
+	var catch []os.Signal
+	if terminal {
+		catch = append(catch, syscall.SIGWINCH, syscall.SIGCONT)
+	}
+	if all {
+		catch = append(catch, proxied()...)
+	}
+	if len(catch) == 0 {
+		return nil, func() {}
+	}
+	signal.Notify(in, catch...)
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case sig := <-in:
+				if sig == syscall.SIGCONT && terminal {
+					raw.again()
+					sig = syscall.SIGWINCH
+				}
+				select {
+				case out <- sig:
+				case <-done:
+					return
+				}
+			}
+		}
+	}()
+	return out, func() {
+		signal.Stop(in)
+		close(done)
+	}
+}
+
+// proxied are all signals but those that tell of our own children, pipes and
+// job control, those that Go's runtime sends itself, and those that our caller
+// had us ignore (nohup, a shell's background job).
+func proxied() []os.Signal {
+	var all []os.Signal
+	for n := syscall.Signal(1); n <= 64; n++ {
+		switch n {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG,
+			syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGPROF, syscall.SIGWINCH, 32, 33, 34:
+			continue
+		}
+		if !signal.Ignored(n) {
+			all = append(all, n)
+		}
+	}
+	return all
+}

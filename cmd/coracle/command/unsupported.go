@@ -1,0 +1,66 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+
+	"coracle/cmd/coracle/argv"
+)
+
+// refusal names a flag of Docker's that coracle does not have, so that nobody
+// takes it for a typing error. Other errors stay as they are.
+func refusal(err error) error {
+	var unknown *argv.UnknownError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	name := longName(unknown.Name)
+	if why := missing(name); why != "" {
+		return fmt.Errorf("flag --%s is not supported yet: %s", name, why)
+	}
+	return err
+}
+
+// longName is the name behind those shorthands of Docker's that we lack.
+func longName(name string) string {
+	switch name {
+	case "p":
+		return "publish"
+	case "P":
+		return "publish-all"
+	case "H":
+		return "host"
+	}
+	return name
+}
+
+// missing says why coracle lacks a flag of Docker's; "" for what Docker lacks
+// too.
+func missing(name string) string {
+	switch name {
+	case "publish", "publish-all", "expose", "ip", "ip6", "link", "link-local-ip", "mac-address", "network-alias", "dns-option", "dns-search":
+		return "containers have the host's network or none"
+	case "host", "context", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify":
+		return "there is no daemon to connect to"
+	case "config":
+		return "no client configuration is read"
+	case "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck":
+		return "health is not checked"
+	case "restart":
+		return "leave it to the supervisor that runs coracle in the foreground"
+	case "log-driver", "log-opt":
+		return "logs are kept in files of bounded size"
+	case "blkio-weight", "blkio-weight-device", "device-read-bps", "device-read-iops", "device-write-bps", "device-write-iops",
+		"cpu-period", "cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "memory-swappiness", "kernel-memory", "oom-kill-disable", "device-cgroup-rule":
+		return "this limit is not set"
+	case "cgroup-parent", "cgroupns", "ipc", "pid", "userns", "uts":
+		return "namespaces are the container's own"
+	case "volumes-from", "volume-driver", "storage-opt":
+		return "volumes are local ones"
+	case "annotation", "domainname", "gpus", "runtime", "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
+		return "nothing serves it"
+	case "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation":
+		return "it is for Windows"
+	}
+	return ""
+}

@@ -1,0 +1,112 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+
+	"coracle/cmd/coracle/format"
+	"coracle/internal/version"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+// The versions of Docker's API whose JSON ours has.
+const (
+	apiVersion    = "1.51"
+	minAPIVersion = "1.24"
+)
+
+// clientVersion and serverVersion have the field names of `docker version
+// --format json`. There is no daemon: both are this one file.
+type clientVersion struct {
+	Version    string
+	APIVersion string `json:"ApiVersion"`
+	GitCommit  string
+	GoVersion  string
+	Os         string
+	Arch       string
+	Context    string
+}
+
+type serverVersion struct {
+	Platform      struct{ Name string }
+	Version       string
+	APIVersion    string `json:"ApiVersion"`
+	MinAPIVersion string
+	GitCommit     string
+	GoVersion     string
+	Os            string
+	Arch          string
+	KernelVersion string
+}
+
+type versions struct {
+	Client clientVersion
+	Server serverVersion
+}
+
+func newVersion(t *tool) *verb {
+	v := &verb{mixed: true}
+	v.Command = &cli.Command{
+		Usage: "Show the coracle version information",
+		Flags: []cli.Flag{text("format", "f", "Format output: 'json' or a Go template")},
+	}
+	v.Action = func(c *cli.Context) error {
+		all := thisVersion()
+		if text := c.String("format"); text != "" {
+			return format.Objects(t.Out, text, []any{all})
+		}
+		printVersion(t.Out, all)
+		return nil
+	}
+	return v
+}
+
+func thisVersion() versions {
+	ver, commit := version.Get()
+	v := versions{
+		Client: clientVersion{ver, apiVersion, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, "default"},
+		Server: serverVersion{
+			Version: ver, APIVersion: apiVersion, MinAPIVersion: minAPIVersion, GitCommit: commit,
+			GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
+		},
+	}
+	v.Server.Platform.Name = "coracle"
+	return v
+}
+
+func kernelVersion() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+func printVersion(w io.Writer, v versions) {
+	var b strings.Builder
+	line := func(name, value string) { fmt.Fprintf(&b, " %-18s %s\n", name+":", value) }
+	b.WriteString("Client:\n")
+	line("Version", v.Client.Version)
+	line("API version", v.Client.APIVersion)
+	line("Go version", v.Client.GoVersion)
+	line("Git commit", v.Client.GitCommit)
+	line("OS/Arch", v.Client.Os+"/"+v.Client.Arch)
+	line("Context", v.Client.Context)
+	b.WriteString("\nServer: coracle (this program: there is no daemon)\n")
+	line("Version", v.Server.Version)
+	line("API version", v.Server.APIVersion+" (minimum version "+v.Server.MinAPIVersion+")")
+	line("Go version", v.Server.GoVersion)
+	line("Git commit", v.Server.GitCommit)
+	line("OS/Arch", v.Server.Os+"/"+v.Server.Arch)
+	line("Kernel version", v.Server.KernelVersion)
+	io.WriteString(w, b.String())
+}
+
+func printShortVersion(w io.Writer) {
+	ver, commit := version.Get()
+	fmt.Fprintf(w, "coracle version %s, build %.7s\n", ver, commit)
+}
