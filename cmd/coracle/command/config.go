@@ -53,7 +53,7 @@ func (t *tool) fillProcess(c *cli.Context, v *verb, o *engine.CreateOptions) err
 		cfg.Entrypoint = []string{c.String("entrypoint")}
 	}
 	var err error
-	if cfg.Env, err = opts.Env(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {
+	if cfg.Env, err = t.env(c, v); err != nil {
 		return err
 	}
 	if cfg.Labels, err = opts.Labels(c.StringSlice("label-file"), c.StringSlice("label")); err != nil {
@@ -72,6 +72,16 @@ func (t *tool) fillProcess(c *cli.Context, v *verb, o *engine.CreateOptions) err
 		host.Init = &b
 	}
 	return nil
+}
+
+// env is what --env and --env-file say.
+func (t *tool) env(c *cli.Context, v *verb) ([]string, error) {
+	for _, e := range c.StringSlice("env") {
+		if err := opts.Variable(e); err != nil {
+			return nil, t.badValue(v, "env", e, err)
+		}
+	}
+	return opts.Env(c.StringSlice("env-file"), c.StringSlice("env"))
 }
 
 // fillStreams decides which streams are attached: those named by --attach, or

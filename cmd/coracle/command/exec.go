@@ -1,7 +1,6 @@
 package command
 
 import (
-	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 
 	"github.com/moby/moby/api/types/container"
@@ -37,7 +36,7 @@ func (t *tool) exec(c *cli.Context, v *verb) error {
 		AttachStdin: c.Bool("interactive") && !detach, AttachStdout: !detach, AttachStderr: !detach,
 	}
 	var err error
-	if req.Env, err = opts.Env(c.StringSlice("env-file"), c.StringSlice("env")); err != nil {
+	if req.Env, err = t.env(c, v); err != nil {
 		return err
 	}
 	keys, err := t.detachKeys(c, v)

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -29,7 +28,8 @@ func newContainerInspect(t *tool) *verb {
 
 func newImageInspect(t *tool) *verb {
 	return t.inspectVerb("image", "Display detailed information on one or more images", "IMAGE [IMAGE...]",
-		text("format", "f", "Format output: 'json' or a Go template"))
+		text("format", "f", "Format output: 'json' or a Go template"),
+		text("platform", "", "Inspect the image of this platform (os/arch[/variant])"))
 }
 
 func (t *tool) inspectVerb(kind, usage, args string, flags ...cli.Flag) *verb {
@@ -66,7 +66,7 @@ func (t *tool) inspect(c *cli.Context, kind string) error {
 	var found []any
 	var missed []error
 	for _, ref := range c.Args().Slice() {
-		o, err := lookUp(c.Context, eng, kind, ref, c.Bool("size"))
+		o, err := lookUp(c, eng, kind, ref)
 		if err != nil {
 			missed = append(missed, err)
 			continue
@@ -87,9 +87,9 @@ func (t *tool) inspect(c *cli.Context, kind string) error {
 	return nil
 }
 
-func lookUp(ctx context.Context, eng *engine.Engine, kind, ref string, size bool) (any, error) {
+func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	if kind != "image" {
-		info, err := eng.Inspect(ctx, ref, size)
+		info, err := eng.Inspect(c.Context, ref, c.Bool("size"))
 		var e *engine.Error
 		if err == nil {
 			return info, nil
@@ -98,7 +98,7 @@ func lookUp(ctx context.Context, eng *engine.Engine, kind, ref string, size bool
 			return nil, err
 		}
 	}
-	img, err := eng.Images().Get(ctx, ref, "")
+	img, err := eng.Images().Get(c.Context, ref, c.String("platform"))
 	switch {
 	case err == nil:
 		return describeImage(img), nil

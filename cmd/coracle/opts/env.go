@@ -28,8 +28,8 @@ func Env(files, vars []string) ([]string, error) {
 	}
 	for _, v := range vars {
 		name, _, given := strings.Cut(v, "=")
-		if name == "" {
-			return nil, fmt.Errorf("invalid environment variable: %s", v)
+		if err := Variable(v); err != nil {
+			return nil, err
 		}
 		if !given {
 			if value, ok := os.LookupEnv(name); ok {
@@ -39,6 +39,14 @@ func Env(files, vars []string) ([]string, error) {
 		env = append(env, v)
 	}
 	return env, nil
+}
+
+// Variable checks that v has a name.
+func Variable(v string) error {
+	if v == "" || v[0] == '=' {
+		return fmt.Errorf("invalid environment variable: %s", v)
+	}
+	return nil
 }
 
 // Labels merges files of labels and single ones, files first.

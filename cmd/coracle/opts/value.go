@@ -152,7 +152,7 @@ func Addrs(values []string) ([]netip.Addr, error) {
 	for _, v := range values {
 		a, err := netip.ParseAddr(strings.TrimSpace(v))
 		if err != nil {
-			return nil, fmt.Errorf("%s is not an ip address", v)
+			return nil, fmt.Errorf("IP address is not correctly formatted: %s", v)
 		}
 		all = append(all, a)
 	}
