@@ -171,3 +171,12 @@ func dockerArchive(t testing.TB, tags []string, layers ...[]byte) []byte {
 	entries = append(entries, entry{name: file, body: string(config)}, entry{name: "manifest.json", body: string(manifest)})
 	return tarOf(t, entries...)
 }
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

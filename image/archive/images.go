@@ -176,7 +176,7 @@ func (img *Image) check(ctx context.Context, progress func(string)) error {
 		}
 		progress("layer " + l.DiffID)
 	}
-	slices.SortFunc(img.Names, func(a, b name.Ref) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(img.Names, func(a, b name.Ref) int { return strings.Compare(a.Familiar(), b.Familiar()) })
 	img.Names = slices.Compact(img.Names)
 	return nil
 }

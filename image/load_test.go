@@ -1,0 +1,226 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// layout makes OCI archives, good and bad.
+type layout struct {
+	t       testing.TB
+	entries []entry
+}
+
+func (l *layout) blob(mediaType, body string) map[string]any {
+	l.entries = append(l.entries, entry{name: "blobs/sha256/" + sum(body), body: body})
+	return map[string]any{"mediaType": mediaType, "digest": "sha256:" + sum(body), "size": len(body)}
+}
+
+func (l *layout) json(mediaType string, v any) map[string]any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return l.blob(mediaType, string(b))
+}
+
+// image adds one image's blobs; change may spoil its manifest.
+func (l *layout) image(arch, body, layerType string, change func(m map[string]any)) map[string]any {
+	config := l.json(ocispec.MediaTypeImageConfig, map[string]any{"architecture": arch, "os": "linux",
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum(body)}}})
+	m := map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "config": config,
+		"layers": []any{l.blob(layerType, body)}}
+	if change != nil {
+		change(m)
+	}
+	d := l.json(ocispec.MediaTypeImageManifest, m)
+	d["platform"] = map[string]any{"os": "linux", "architecture": arch}
+	return d
+}
+
+func (l *layout) tar(manifests ...map[string]any) []byte {
+	b, _ := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": manifests})
+	return tarOf(l.t, append(l.entries, entry{name: "oci-layout", body: `{"imageLayoutVersion":"1.0.0"}`}, entry{name: "index.json", body: string(b)})...)
+}
+
+func TestLoadPlatforms(t *testing.T) {
+	ctx := context.Background()
+	l := &layout{t: t}
+	mine := l.image(runtime.GOARCH, string(tree(t, "mine")), ocispec.MediaTypeImageLayer, nil)
+	other := l.image("s390x", string(tree(t, "other")), ocispec.MediaTypeImageLayer, nil)
+	third := l.image("riscv64", string(tree(t, "third")), ocispec.MediaTypeImageLayer, nil)
+	att := l.json(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2})
+	att["platform"] = map[string]any{"os": "unknown", "architecture": "unknown"}
+	index := l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{other, mine, att}})
+	index["annotations"] = map[string]string{"io.containerd.image.name": "docker.io/me/multi:1", "org.opencontainers.image.ref.name": "1"}
+	s := newStore(t)
+	got, err := s.Load(ctx, bytes.NewReader(l.tar(index)), nil)
+	if err != nil || len(got) != 1 || len(got[0].Refs) != 1 || got[0].Refs[0] != "me/multi:1" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if img, err := s.Get(ctx, "me/multi:1", ""); err != nil || img.Platform.Architecture != runtime.GOARCH {
+		t.Errorf("%+v, %v", img, err)
+	}
+	fsck(t, s.dir)
+	clean(t, s)
+	// One manifest for another machine may be for an emulator.
+	if got, err := s.Load(ctx, bytes.NewReader(l.tar(other)), nil); err != nil || len(got) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	foreign := l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{other, third}})
+	_, err = s.Load(ctx, bytes.NewReader(l.tar(foreign)), nil)
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "linux/s390x, linux/riscv64") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestLoadRefusesOCI(t *testing.T) {
+	body := string(tree(t, "bad"))
+	layer := func(m map[string]any) map[string]any { return m["layers"].([]any)[0].(map[string]any) }
+	for what, change := range map[string]func(m map[string]any){
+		"size lies":      func(m map[string]any) { layer(m)["size"] = 7 },
+		"digest missing": func(m map[string]any) { layer(m)["digest"] = "sha256:" + sum("other") },
+		"digest dotted":  func(m map[string]any) { layer(m)["digest"] = "sha256:../../../etc/passwd" },
+		"digest empty":   func(m map[string]any) { layer(m)["digest"] = "" },
+		"says gzip":      func(m map[string]any) { layer(m)["mediaType"] = ocispec.MediaTypeImageLayerGzip },
+		"foreign": func(m map[string]any) {
+			layer(m)["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+		},
+		"artifact":         func(m map[string]any) { m["config"].(map[string]any)["mediaType"] = "application/vnd.helm.config" },
+		"schema 1":         func(m map[string]any) { m["schemaVersion"] = 1 },
+		"manifest type":    func(m map[string]any) { m["mediaType"] = ocispec.MediaTypeImageIndex },
+		"no layers":        func(m map[string]any) { m["layers"] = []any{} },
+		"twice the layer":  func(m map[string]any) { m["layers"] = []any{layer(m), layer(m)} },
+		"too many layers":  func(m map[string]any) { m["layers"] = slicesOf(layer(m), 5000) },
+		"layer as config":  func(m map[string]any) { m["config"].(map[string]any)["digest"] = layer(m)["digest"] },
+		"config size lies": func(m map[string]any) { m["config"].(map[string]any)["size"] = 1 << 40 },
+	} {
+		l := &layout{t: t}
+		d := l.image("amd64", body, ocispec.MediaTypeImageLayer, change)
+		refuse(t, what, l.tar(d))
+	}
+	l := &layout{t: t}
+	d := l.image("amd64", body, ocispec.MediaTypeImageLayer, nil)
+	d["size"] = 3
+	refuse(t, "manifest size lies", l.tar(d))
+	d = map[string]any{"mediaType": "application/vnd.docker.distribution.manifest.v1+prettyjws", "digest": d["digest"], "size": d["size"]}
+	refuse(t, "schema 1 type", l.tar(d))
+	l.entries[1].name = "blobs/sha256/" + sum("wrong")
+	refuse(t, "blob is not what it is called", l.tar())
+}
+
+func slicesOf(v any, n int) []any {
+	out := make([]any, n)
+	for i := range out {
+		out[i] = v
+	}
+	return out
+}
+
+// refuse loads what must be refused and must leave nothing.
+func refuse(t *testing.T, what string, in []byte) {
+	t.Helper()
+	s := newStore(t)
+	_, err := s.Load(context.Background(), bytes.NewReader(in), nil)
+	if !errors.Is(err, ErrInvalid) {
+		t.Errorf("%s: %v", what, err)
+	} else {
+		t.Logf("%s: %v", what, err)
+	}
+	if fsck(t, s.dir) != 0 {
+		t.Errorf("%s left an image", what)
+	}
+	clean(t, s)
+}
+
+func TestLoadRefusesDocker(t *testing.T) {
+	whole := dockerArchive(t, []string{"a:1"}, tree(t, "a"))
+	gz := pack(t, "gzip", whole)
+	l := string(tree(t, "a"))
+	config := func(diff string) string {
+		return `{"os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:` + diff + `"]}}`
+	}
+	good := config(sum(l))
+	manifest := func(c, l string) entry {
+		return entry{name: "manifest.json", body: `[{"Config":"` + c + `","RepoTags":["a:1"],"Layers":["` + l + `"]}]`}
+	}
+	for what, in := range map[string][]byte{
+		"empty":          nil,
+		"text":           []byte("hello"),
+		"cut":            whole[:len(whole)/2],
+		"cut gzip":       gz[:len(gz)/2],
+		"gzip tail":      gz[:len(gz)-4],
+		"other tar":      tree(t, "x"),
+		"diff ID":        tarOf(t, entry{name: "c", body: config(sum("no"))}, entry{name: "l", body: l}, manifest("c", "l")),
+		"config name":    tarOf(t, entry{name: sum("no") + ".json", body: good}, entry{name: "l", body: l}, manifest(sum("no")+".json", "l")),
+		"missing layer":  tarOf(t, entry{name: "c", body: good}, manifest("c", "l")),
+		"layer outside":  tarOf(t, entry{name: "c", body: good}, manifest("c", "../../etc/passwd")),
+		"layer absolute": tarOf(t, entry{name: "c", body: good}, manifest("c", "/etc/passwd")),
+		"link outside":   tarOf(t, entry{name: "c", body: good}, entry{name: "l", kind: tar.TypeSymlink, link: "../../etc/passwd"}, manifest("c", "l")),
+		"link absolute":  tarOf(t, entry{name: "c", body: good}, entry{name: "l", kind: tar.TypeSymlink, link: "/etc/passwd"}, manifest("c", "l")),
+		"link to itself": tarOf(t, entry{name: "c", body: good}, entry{name: "l", kind: tar.TypeSymlink, link: "l"}, manifest("c", "l")),
+		"dotted":         tarOf(t, entry{name: "../c", body: good}),
+		"absolute":       tarOf(t, entry{name: "/c", body: good}),
+		"fifo":           tarOf(t, entry{name: "c", kind: tar.TypeFifo}),
+		"twice":          tarOf(t, entry{name: "c", body: good}, entry{name: "./c", body: "{}"}, entry{name: "l", body: l}, manifest("c", "l")),
+		"bad name":       dockerArchive(t, []string{"BAD NAME"}, tree(t, "a")),
+		"windows":        tarOf(t, entry{name: "c", body: strings.Replace(good, "linux", "windows", 1)}, entry{name: "l", body: l}, manifest("c", "l")),
+		"xz layer":       tarOf(t, entry{name: "c", body: good}, entry{name: "l", body: "\xfd7zXZ\x00" + l}, manifest("c", "l")),
+		"big manifest":   tarOf(t, entry{name: "manifest.json", body: "[" + strings.Repeat(" ", 5<<20) + "]"}),
+		"no images":      tarOf(t, entry{name: "manifest.json", body: "[]"}),
+		"deep JSON":      tarOf(t, entry{name: "manifest.json", body: strings.Repeat("[", 1<<20)}),
+		"v1":             tarOf(t, entry{name: "repositories", body: "{}"}),
+	} {
+		refuse(t, what, in)
+	}
+}
+
+// TestLoadLinks: docker save up to 24 links a layer that it has written.
+func TestLoadLinks(t *testing.T) {
+	l := string(tree(t, "l"))
+	c := `{"os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:` + sum(l) + `","sha256:` + sum(l) + `"]}}`
+	in := tarOf(t, entry{name: "c", body: c}, entry{name: "a/", kind: tar.TypeDir}, entry{name: "b/layer.tar", kind: tar.TypeSymlink, link: "../a/layer.tar"},
+		entry{name: "a/layer.tar", body: l}, entry{name: "manifest.json", body: `[{"Config":"c","RepoTags":null,"Layers":["a/layer.tar","b/layer.tar"]}]`})
+	s := newStore(t)
+	got, err := s.Load(context.Background(), bytes.NewReader(in), nil)
+	if err != nil || got[0].ID != "sha256:"+sum(c) || len(got[0].Refs) != 0 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	fsck(t, s.dir)
+	clean(t, s)
+}
+
+// FuzzLoad: whatever comes in, the store is consistent afterwards.
+func FuzzLoad(f *testing.F) {
+	l := &layout{t: f}
+	d := l.image("amd64", string(tree(f, "f")), ocispec.MediaTypeImageLayer, nil)
+	f.Add(l.tar(d))
+	f.Add(dockerArchive(f, []string{"a:1"}, tree(f, "f")))
+	f.Add(tree(f, "no"))
+	f.Add([]byte{0x1f, 0x8b, 8})
+	f.Add([]byte{0x28, 0xb5, 0x2f, 0xfd, 0})
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, in []byte) {
+		s, err := Open(fmt.Sprintf("%s/%d", dir, len(in)%7))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Load(context.Background(), bytes.NewReader(in), nil); err == nil {
+			for _, g := range got {
+				if _, err := s.Get(context.Background(), g.ID, ""); err != nil {
+					t.Fatalf("%+v: %v", g, err)
+				}
+			}
+		}
+		fsck(t, s.dir)
+	})
+}
