@@ -12,7 +12,6 @@ import (
 	"coracle/backends/isolate/launch"
 	"coracle/backends/isolate/stage"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,7 +40,7 @@ func (*Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process, e
 	if err != nil {
 		return nil, err
 	}
-	return launch.Start(ctx, p)
+	return launch.StartRemembered(func() (isolate.Process, error) { return launch.Start(ctx, p) }, b)
 }
 
 // Enter joins all namespaces of the container. The mount namespace comes last,
@@ -78,30 +77,12 @@ func enterConfig(c stage.Config) stage.Config {
 }
 
 // Sweep kills the container's first process; the kernel kills the others of its
-// PID namespace, and the mounts go with the mount namespace.
+// PID namespace (without one they are found by their root), and the mounts go
+// with the mount namespace.
 func (d *Driver) Sweep(_ context.Context, t isolate.Target) error {
-	return launch.KillFirst(t)
+	return launch.Kill(t)
 }
 
-// Processes lists those in the container's PID namespace.
-func (d *Driver) Processes(t isolate.Target) ([]int, error) {
-	if !launch.Alive(t) {
-		return nil, nil
-	}
-	if !ownPID(t.Spec) {
-		return []int{t.PID}, nil
-	}
-	return launch.SamePIDNamespace(t.PID)
-}
-
-func ownPID(s *specs.Spec) bool {
-	if s == nil || s.Linux == nil {
-		return true
-	}
-	for _, ns := range s.Linux.Namespaces {
-		if ns.Type == specs.PIDNamespace {
-			return ns.Path == ""
-		}
-	}
-	return false
-}
+// Processes lists those in the container's PID namespace, or, where it has none of
+// its own, those with its root.
+func (d *Driver) Processes(t isolate.Target) ([]int, error) { return launch.Processes(t) }

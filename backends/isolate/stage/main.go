@@ -172,6 +172,12 @@ func confineSelf(c *Config, id *identity) error {
 	if err := confine.SetCaps(p.Capabilities); err != nil {
 		return step("capabilities", err)
 	}
+	if c.Init && id.uid == 0 {
+		// The others of another user have lost theirs with the change.
+		if err := sys.ShareCaps(); err != nil {
+			return step("capabilities of all threads", err)
+		}
+	}
 	// A change of user clears it (prctl(2)).
 	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	if parentGone() {
@@ -197,14 +203,19 @@ func become(c *Config, id *identity) error {
 	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
 		return step("keep capabilities", err)
 	}
+	setgroups, setresgid, setresuid := sys.ThreadSetgroups, sys.ThreadSetresgid, sys.ThreadSetresuid
+	if c.Init {
+		// This process stays, with all of its threads.
+		setgroups, setresgid, setresuid = sys.Setgroups, sys.Setresgid, sys.Setresuid
+	}
 	// A user namespace without a helper maps one ID and refuses setgroups.
-	if err := sys.ThreadSetgroups(id.groups); err != nil && !(c.UserNS && errors.Is(err, unix.EPERM)) {
+	if err := setgroups(id.groups); err != nil && !(c.UserNS && errors.Is(err, unix.EPERM)) {
 		return step("setgroups", err)
 	}
-	if err := sys.ThreadSetresgid(id.gid); err != nil {
+	if err := setresgid(id.gid); err != nil {
 		return step("become group "+itoa(id.gid), err)
 	}
-	if err := sys.ThreadSetresuid(id.uid); err != nil {
+	if err := setresuid(id.uid); err != nil {
 		return step("become user "+itoa(id.uid), err)
 	}
 	return nil

@@ -49,7 +49,7 @@ func (d *Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process,
 	}
 	// The kernel refuses the score to be lowered, and raising it is no loss.
 	b.Spec.Process.OOMScoreAdj = nil
-	return launch.Start(ctx, p)
+	return launch.StartRemembered(func() (isolate.Process, error) { return launch.Start(ctx, p) }, b)
 }
 
 // Enter joins the container's namespaces, the user namespace first.
@@ -92,16 +92,12 @@ func writable() bool {
 
 // Sweep kills the container's first process.
 func (d *Driver) Sweep(_ context.Context, t isolate.Target) error {
-	return launch.KillFirst(t)
+	return launch.Kill(t)
 }
 
-// Processes lists those in the container's PID namespace.
-func (d *Driver) Processes(t isolate.Target) ([]int, error) {
-	if !launch.Alive(t) {
-		return nil, nil
-	}
-	return launch.SamePIDNamespace(t.PID)
-}
+// Processes lists those in the container's PID namespace, or, where it has none of
+// its own, those with its root.
+func (d *Driver) Processes(t isolate.Target) ([]int, error) { return launch.Processes(t) }
 
 // Command is our own binary, called by arg0, as root of a user namespace with
 // the same maps as the containers': there it can make and delete files of every
