@@ -28,11 +28,7 @@ func (s *Store) Get(ctx context.Context, ref, plat string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.find(idx, ref)
+	idx, found, err := s.lookup(ref)
 	if err != nil {
 		return nil, err
 	}

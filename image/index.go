@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,18 +24,37 @@ func newIndex() *ocispec.Index {
 	return &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
 }
 
-// readIndex reads index.json; where there is no store yet, it is empty.
-func (s *Store) readIndex() (*ocispec.Index, error) {
+// One entry a line: so one name is found among hundreds without parsing them
+// all, and people can read the file. What other tools wrote is parsed whole.
+const (
+	indexHead = `{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[` + "\n"
+	indexTail = "\n]}\n"
+)
+
+func (s *Store) indexBytes() ([]byte, error) {
 	if _, err := s.checkVersion(); err != nil {
 		return nil, err
 	}
 	b, err := os.ReadFile(s.path(indexFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return newIndex(), s.adoptable()
+		return []byte(indexHead + indexTail[1:]), s.adoptable()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
+	return b, nil
+}
+
+// readIndex reads index.json; where there is no store yet, it is empty.
+func (s *Store) readIndex() (*ocispec.Index, error) {
+	b, err := s.indexBytes()
+	if err != nil {
+		return nil, err
+	}
+	return s.parseIndex(b)
+}
+
+func (s *Store) parseIndex(b []byte) (*ocispec.Index, error) {
 	idx := newIndex()
 	if err := json.Unmarshal(b, idx); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, s.path(indexFile), err)
@@ -42,8 +62,61 @@ func (s *Store) readIndex() (*ocispec.Index, error) {
 	return idx, nil
 }
 
+// lookup finds ref's entries, and gives an index with all entries of its image.
+func (s *Store) lookup(ref string) (*ocispec.Index, []ocispec.Descriptor, error) {
+	b, err := s.indexBytes()
+	if err != nil {
+		return nil, nil, err
+	}
+	if idx, ok := some(b, needle(ref)); ok {
+		if found, err := s.find(idx, ref); err == nil {
+			if idx, ok = some(b, found[0].Digest.Encoded()); ok {
+				return idx, found, nil
+			}
+		}
+	}
+	idx, err := s.parseIndex(b)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := s.find(idx, ref)
+	return idx, found, err
+}
+
+// needle is what an entry that ref names must contain, however it is written.
+func needle(ref string) string {
+	if id, ok := name.IsIDPrefix(ref); ok {
+		return strings.TrimPrefix(id, "sha256:")
+	}
+	r, err := name.Parse(ref)
+	if err != nil {
+		return ""
+	}
+	return r.Path[strings.LastIndexByte(r.Path, '/')+1:]
+}
+
+// some parses those entries of our own index.json that contain needle.
+func some(b []byte, needle string) (*ocispec.Index, bool) {
+	rest, ok := bytes.CutPrefix(b, []byte(indexHead))
+	if !ok || needle == "" || !bytes.HasSuffix(b, []byte(indexTail)) {
+		return nil, false
+	}
+	idx := newIndex()
+	for line := range bytes.Lines(rest) {
+		if !bytes.Contains(line, []byte(needle)) {
+			continue
+		}
+		var d ocispec.Descriptor
+		if json.Unmarshal(bytes.TrimRight(line, ",\n"), &d) != nil {
+			return nil, false
+		}
+		idx.Manifests = append(idx.Manifests, d)
+	}
+	return idx, true
+}
+
 func (s *Store) writeIndex(idx *ocispec.Index) error {
-	b, err := json.Marshal(idx)
+	b, err := formatIndex(idx)
 	if err == nil {
 		err = s.write(indexFile, b)
 	}
@@ -51,6 +124,24 @@ func (s *Store) writeIndex(idx *ocispec.Index) error {
 		return fmt.Errorf("image store: %w", err)
 	}
 	return nil
+}
+
+func formatIndex(idx *ocispec.Index) ([]byte, error) {
+	if len(idx.Annotations) > 0 || len(idx.Manifests) == 0 {
+		return json.Marshal(idx)
+	}
+	b := []byte(indexHead)
+	for i, d := range idx.Manifests {
+		line, err := json.Marshal(d)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			b = append(b, ",\n"...)
+		}
+		b = append(b, line...)
+	}
+	return append(b, indexTail...), nil
 }
 
 // entryID is the image ID of an entry, "" for an image index and for what

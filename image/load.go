@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -53,12 +52,20 @@ func (s *Store) Load(ctx context.Context, r io.Reader, progress func(string)) ([
 	return out, nil
 }
 
-func loadError(err error) error {
-	if errors.Is(err, archive.ErrInvalid) {
-		return fmt.Errorf("load: %w: %w", ErrInvalid, err)
+// LoadError says why an archive was refused, or what failed.
+type LoadError struct{ Err error }
+
+func (e *LoadError) Error() string { return "load: " + e.Err.Error() }
+
+// Unwrap makes it ErrInvalid when the archive is to blame.
+func (e *LoadError) Unwrap() []error {
+	if errors.Is(e.Err, archive.ErrInvalid) {
+		return []error{ErrInvalid, e.Err}
 	}
-	return fmt.Errorf("load: %w", err)
+	return []error{e.Err}
 }
+
+func loadError(err error) error { return &LoadError{Err: err} }
 
 // arrive makes an image of an archive ready to be committed.
 func (st *stage) arrive(img archive.Image, blobs map[string]blob) (arrival, error) {

@@ -45,7 +45,7 @@ func (s *Store) newStage() (*stage, error) {
 
 func (st *stage) close() {
 	os.RemoveAll(st.dir)
-	st.held.Close()
+	unlockFile(st.held)
 }
 
 // sweep deletes what killed processes left below tmp; the store is locked.
@@ -64,7 +64,7 @@ func (s *Store) sweep() {
 		if flock(f, syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			os.RemoveAll(p)
 		}
-		f.Close()
+		unlockFile(f)
 	}
 }
 

@@ -113,11 +113,11 @@ func (s *Store) lock() (unlock func(), err error) {
 	}
 	if !complete {
 		if err := s.make(); err != nil {
-			f.Close()
+			unlockFile(f)
 			return nil, fmt.Errorf("make image store: %w", err)
 		}
 	}
-	return func() { f.Close() }, nil
+	return func() { unlockFile(f) }, nil
 }
 
 // adoptable refuses a directory that holds what no store and no OCI layout
@@ -214,6 +214,13 @@ func lockAt(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// unlockFile unlocks before closing: a child that is between fork and exec
+// still has the file open, and the lock with it.
+func unlockFile(f *os.File) {
+	syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	f.Close()
 }
 
 func flock(f *os.File, how int) error {

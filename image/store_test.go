@@ -16,6 +16,8 @@ import (
 
 	"coracle/image/name"
 
+	"github.com/opencontainers/go-digest"
+
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
@@ -412,14 +414,23 @@ func BenchmarkGet(b *testing.B) {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			ctx := context.Background()
 			s, _ := Open(filepath.Join(b.TempDir(), "i"))
-			id, err := s.Import(ctx, bytes.NewReader(tree(b, "x")), ImportOptions{Ref: "x0"})
+			if _, err := s.Import(ctx, bytes.NewReader(tree(b, "x")), ImportOptions{Ref: "x0"}); err != nil {
+				b.Fatal(err)
+			}
+			idx, err := s.readIndex()
 			if err != nil {
 				b.Fatal(err)
 			}
-			for i := range n - 1 {
-				if err := s.Tag(ctx, id, "x"+strconv.Itoa(i+1)); err != nil {
-					b.Fatal(err)
-				}
+			for i := range n - 1 { // names of images that are never read
+				d := idx.Manifests[0]
+				d.Digest = digest.Digest("sha256:" + sum(strconv.Itoa(i)))
+				ref := "x" + strconv.Itoa(i+1) + ":latest"
+				d.Annotations = map[string]string{configAnnotation: string(d.Digest), "org.opencontainers.image.ref.name": ref,
+					name.ContainerdAnnotation: "docker.io/library/" + ref}
+				idx.Manifests = append(idx.Manifests, d)
+			}
+			if err := s.writeIndex(idx); err != nil {
+				b.Fatal(err)
 			}
 			for b.Loop() {
 				if _, err := s.Get(ctx, "x0", ""); err != nil {

@@ -57,14 +57,15 @@ func invalid(format string, args ...any) error {
 // deletes. Nothing but counts and names is held in memory.
 func Read(ctx context.Context, r io.Reader, dir string) (*Archive, error) {
 	a := &Archive{dir: dir, files: map[string]*File{}, links: map[string]string{}}
-	plain, kind, err := codec.Auto(ctxReader{ctx, r})
+	in := &counter{r: ctxReader{ctx, r}}
+	plain, _, err := codec.Auto(in)
+	if errors.Is(err, codec.ErrUnsupported) {
+		return nil, invalid("%w", err)
+	}
 	if err != nil {
 		return nil, streamError(err, 0)
 	}
 	defer plain.Close()
-	if kind == codec.XZ {
-		return nil, invalid("compressed by xz")
-	}
 	t := tar.NewReader(plain)
 	for n := 0; ; n++ {
 		h, err := t.Next()
@@ -85,7 +86,21 @@ func Read(ctx context.Context, r io.Reader, dir string) (*Archive, error) {
 	if _, err := io.Copy(io.Discard, plain); err != nil {
 		return nil, streamError(err, len(a.files))
 	}
+	if in.n == 0 {
+		return nil, invalid("the stream is empty")
+	}
 	return a, nil
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func streamError(err error, entries int) error {
