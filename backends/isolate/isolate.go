@@ -70,6 +70,10 @@ type Bundle struct {
 	// Joined is called with the host PID of the first process before it
 	// touches anything: the place to put it into its control groups.
 	Joined func(pid int) error
+	// Born is called on the thread that forks, with what forks, and calls it:
+	// the place to be inside the control groups meanwhile, so that the first
+	// process is born in them (limits.Births). nil: it is forked as it is.
+	Born func(fork func() error) error
 	// User ("name", "uid", "name:group" …) is resolved inside the container's
 	// root by the second stage; empty: Spec.Process.User as it is.
 	User     string
@@ -87,6 +91,7 @@ type Entry struct {
 	IO       IO
 	Seccomp  func() ([]byte, error)
 	Joined   func(pid int) error
+	Born     func(fork func() error) error
 }
 
 // IO is a process's standard streams. With Terminal the driver makes a

@@ -30,6 +30,7 @@ type Plan struct {
 	IO      isolate.IO
 	Seccomp func() ([]byte, error)
 	Joined  func(pid int) error
+	Born    func(fork func() error) error
 	// Extra is passed to the stage as descriptor 4.
 	Extra *os.File
 	// CopyIn is a directory; where not empty, the stage is a nameless copy of
@@ -78,7 +79,7 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 	}
 	p.Fork.Deathsig = syscall.SIGKILL
 	proc := &process{done: make(chan struct{})}
-	err = proc.fork(&p.Fork)
+	err = proc.fork(p)
 	theirs.Close()
 	if err != nil {
 		return nil, err
@@ -118,15 +119,28 @@ func (p *process) StartTime() uint64  { return p.start }
 func (p *process) Console() *os.File  { return p.console }
 func (p *process) Warnings() []string { return p.warnings }
 
-// fork runs f on a thread of its own and keeps that thread.
-func (p *process) fork(f *sys.Fork) error {
+// fork forks on a thread of its own and keeps that thread.
+func (p *process) fork(plan *Plan) error {
 	result := make(chan error, 1)
 	p.release = make(chan struct{})
 	go func() {
 		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
-		pid, err := f.Exec()
-		p.pid = pid
+		fork := func() (err error) {
+			p.pid, err = plan.Fork.Exec()
+			return err
+		}
+		var err error
+		if plan.Born != nil {
+			err = plan.Born(fork)
+		} else {
+			err = fork()
+		}
+		if err != nil && p.pid > 0 {
+			// Forked, but this thread could not leave the control groups.
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+			_, _ = syscall.Wait4(p.pid, nil, 0, nil)
+		}
 		result <- err
 		if err != nil {
 			return
