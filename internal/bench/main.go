@@ -1,0 +1,196 @@
+// Command bench measures coracle side by side with what it would replace, in one
+// run on one machine, and prints medians and ratios. It never fails because
+// something is slow.
+//
+// It needs root, the Debian tree of internal/needs, and takes a few minutes.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
+	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
+	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
+	flag.Parse()
+	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds}
+	err := b.run()
+	b.cleanup()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	b.print()
+}
+
+func abs(path string) string {
+	a, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	return a
+}
+
+// bench is one run.
+type bench struct {
+	coracle, tree string
+	rounds        int
+	dir           string
+	undo          []func()
+	rows          []row
+	peers         map[string]bool
+}
+
+// row is one line of the table.
+type row struct{ what, ours, peer, theirs, ratio string }
+
+func (b *bench) run() error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("needs root: docker, runc and the copies of a root filesystem do")
+	}
+	if _, err := os.Stat(b.tree); err != nil {
+		return fmt.Errorf("%w (make test makes it)", err)
+	}
+	var err error
+	if b.dir, err = os.MkdirTemp("", "coracle-bench-"); err != nil {
+		return err
+	}
+	b.defers(func() { os.RemoveAll(b.dir) })
+	for _, step := range []func() error{b.prepare, b.startDocker, b.binary, b.single, b.detached, b.many, b.copies} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) defers(f func()) { b.undo = append(b.undo, f) }
+
+func (b *bench) cleanup() {
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		b.undo[i]()
+	}
+}
+
+// sh runs a command and returns its output.
+func sh(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// prepare unpacks the tree for the peers that take a directory, and imports it.
+func (b *bench) prepare() error {
+	os.Setenv("CORACLE_ROOT", b.dir+"/root")
+	os.Setenv("CORACLE_RUN", b.dir+"/run")
+	os.Mkdir(b.dir+"/rootfs", 0o755)
+	if _, err := sh("tar", "-xpf", b.tree, "-C", b.dir+"/rootfs"); err != nil {
+		return err
+	}
+	if _, err := sh(b.coracle, "import", b.tree, "debian"); err != nil {
+		return err
+	}
+	b.defers(func() {
+		if ids, err := sh(b.coracle, "ps", "-aq"); err == nil && ids != "" {
+			sh(b.coracle, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
+		}
+	})
+	b.peers = map[string]bool{}
+	for _, name := range []string{"podman", "runc", "bwrap", "docker", "dockerd"} {
+		_, err := exec.LookPath(name)
+		b.peers[name] = err == nil
+	}
+	if b.peers["podman"] {
+		if _, err := sh("podman", b.podman("import", b.tree, "debian")...); err != nil {
+			b.peers["podman"] = false
+			fmt.Fprintln(os.Stderr, "bench: podman left out:", err)
+		}
+	}
+	if b.peers["runc"] {
+		os.MkdirAll(b.dir+"/bundle", 0o755)
+		if err := os.WriteFile(b.dir+"/bundle/config.json", []byte(runcSpec(b.dir+"/rootfs")), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) podman(args ...string) []string {
+	return append([]string{"--root", b.dir + "/podman", "--runroot", b.dir + "/podman-run", "--cgroup-manager", "cgroupfs"}, args...)
+}
+
+// median times each command in turn, round by round, so that a slow moment of
+// the machine meets all of them.
+func (b *bench) median(rounds int, commands map[string][]string) (map[string]time.Duration, error) {
+	times := map[string][]time.Duration{}
+	var names []string
+	for name := range commands {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for i := -2; i < rounds; i++ {
+		for _, name := range names {
+			argv := commands[name]
+			cmd := exec.Command(argv[0], argv[1:]...)
+			var errs strings.Builder
+			cmd.Stderr = &errs
+			began := time.Now()
+			err := cmd.Run()
+			took := time.Since(began)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, errs.String())
+			}
+			if i >= 0 {
+				times[name] = append(times[name], took)
+			}
+		}
+	}
+	mid := map[string]time.Duration{}
+	for name, t := range times {
+		sort.Slice(t, func(i, j int) bool { return t[i] < t[j] })
+		mid[name] = t[len(t)/2]
+	}
+	return mid, nil
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
+
+func (b *bench) compare(what string, mid map[string]time.Duration) {
+	ours := mid["coracle"]
+	var names []string
+	for name := range mid {
+		if name != "coracle" {
+			names = append(names, name)
+		}
+	}
+	sort.Slice(names, func(i, j int) bool { return mid[names[i]] > mid[names[j]] })
+	for _, name := range names {
+		b.rows = append(b.rows, row{what, ms(ours), name, ms(mid[name]), fmt.Sprintf("%.2f", float64(ours)/float64(mid[name]))})
+	}
+}
+
+func (b *bench) print() {
+	uname, _ := sh("uname", "-sr")
+	cpu, _ := sh("sh", "-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2")
+	fmt.Printf("%s, %s,%s, %d cores; medians; ratio = coracle / peer, smaller is better\n\n",
+		time.Now().Format("2006-01-02"), uname, cpu, runtime.NumCPU())
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 1, ' ', 0)
+	fmt.Fprintln(w, "| what\t| coracle\t| peer\t| peer's\t| ratio\t|")
+	fmt.Fprintln(w, "|---\t|---\t|---\t|---\t|---\t|")
+	for _, r := range b.rows {
+		fmt.Fprintf(w, "| %s\t| %s\t| %s\t| %s\t| %s\t|\n", r.what, r.ours, r.peer, r.theirs, r.ratio)
+	}
+	w.Flush()
+}

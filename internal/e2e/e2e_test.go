@@ -1,0 +1,267 @@
+// Package e2e runs the product as its users do, on real input: a Debian root
+// filesystem made by Debian's own tools, on each rung that this machine can be
+// brought to.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ordinary is the uid and gid of tests that run without root. No account is
+// needed for it.
+const ordinary = 42017
+
+var binary, debian string
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 3 && os.Args[1] == withholder {
+		fmt.Fprintln(os.Stderr, becomeWithout(os.Args[2:]))
+		os.Exit(1)
+	}
+	os.Exit(func() int {
+		top, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "go list -m:", err)
+			return 1
+		}
+		module := strings.TrimSpace(string(top))
+		binary, debian = os.Getenv("CORACLE"), filepath.Join(module, "build", "debian.tar")
+		if binary != "" {
+			return m.Run()
+		}
+		dir, err := os.MkdirTemp("", "coracle-e2e")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		// Ordinary users must reach the binary.
+		os.Chmod(dir, 0o755)
+		binary = filepath.Join(dir, "coracle")
+		build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", binary, "coracle/cmd/coracle")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// machine is one state directory, used as one user on one rung.
+type machine struct {
+	t       *testing.T
+	dir     string
+	backend string
+	uid     int
+	// wrap is put before the binary: a program that takes something away.
+	wrap []string
+}
+
+// newMachine makes a machine whose state lies below dir ("" for a fresh
+// temporary directory) and checks at the end of the test that nothing of it is
+// left on the host.
+func newMachine(t *testing.T, dir, backend string, uid int) *machine {
+	t.Helper()
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "coracle-e2e-"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Errorf("state directory cannot be removed: %v", err)
+			}
+		})
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, dir: filepath.Join(dir, "m"), backend: backend, uid: uid}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if uid != 0 {
+		if err := os.Chown(m.dir, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(m.leavesNothing)
+	return m
+}
+
+func (m *machine) leavesNothing() {
+	if ids := strings.Fields(m.try("ps", "-aq").out); len(ids) > 0 {
+		m.try(append([]string{"rm", "-f"}, ids...)...)
+	}
+	// Trees of an ordinary user's sub-IDs can only be deleted by that user.
+	for _, id := range strings.Fields(m.try("images", "-q").out) {
+		m.try("rmi", "-f", id)
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for _, line := range strings.Split(string(mounts), "\n") {
+		if strings.Contains(line, m.dir+"/") {
+			m.t.Errorf("left mounted: %s", line)
+		}
+	}
+	procs, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, path := range procs {
+		env, _ := os.ReadFile(path)
+		if bytes.Contains(env, []byte("CORACLE_ROOT="+m.dir+"/")) {
+			cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+			m.t.Errorf("left running: %s %q", filepath.Dir(path), bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
+		}
+	}
+}
+
+type result struct {
+	out, err string
+	code     int
+}
+
+func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
+	argv := append(append([]string{}, m.wrap...), binary)
+	if m.backend != "" {
+		argv = append(argv, "--backend", m.backend)
+	}
+	argv = append(argv, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = "/"
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + m.dir,
+		"CORACLE_ROOT=" + m.dir + "/root", "CORACLE_RUN=" + m.dir + "/run",
+	}
+	if m.uid != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(m.uid), Gid: uint32(m.uid)}}
+	}
+	return cmd
+}
+
+// try runs a command and returns what came of it.
+func (m *machine) try(args ...string) result { return m.feed(nil, args...) }
+
+// feed is try with standard input.
+func (m *machine) feed(stdin []byte, args ...string) result {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := m.command(ctx, args...)
+	if stdin != nil {
+		cmd.Stdin = bytes.NewReader(stdin)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		m.t.Fatalf("coracle %s: no end within two minutes\n%s%s", strings.Join(args, " "), out.String(), errs.String())
+	}
+	if cmd.ProcessState == nil {
+		m.t.Fatalf("coracle %s: %v", strings.Join(args, " "), err)
+	}
+	code := cmd.ProcessState.ExitCode()
+	if code < 0 {
+		code = 128 + int(cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
+	}
+	return result{out.String(), errs.String(), code}
+}
+
+// ok runs a command that must succeed and returns its trimmed output.
+func (m *machine) ok(args ...string) string {
+	m.t.Helper()
+	r := m.try(args...)
+	if r.code != 0 {
+		m.t.Fatalf("coracle %s: exit %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
+	}
+	return strings.TrimSpace(r.out)
+}
+
+// fails runs a command that must end with code and say want on standard error.
+func (m *machine) fails(code int, want string, args ...string) {
+	m.t.Helper()
+	r := m.try(args...)
+	if r.code != code {
+		m.t.Errorf("coracle %s: exit %d, want %d\n%s%s", strings.Join(args, " "), r.code, code, r.out, r.err)
+	}
+	if !strings.Contains(r.err, want) {
+		m.t.Errorf("coracle %s: says %q, want it to hold %q", strings.Join(args, " "), r.err, want)
+	}
+}
+
+// is runs a command and compares its trimmed output.
+func (m *machine) is(want string, args ...string) {
+	m.t.Helper()
+	if got := m.ok(args...); got != want {
+		m.t.Errorf("coracle %s: %q, want %q", strings.Join(args, " "), got, want)
+	}
+}
+
+// until waits for a condition, at most twenty seconds.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if cond() {
+			return
+		}
+	}
+	t.Fatalf("not within twenty seconds: %s", what)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it forces rungs of root and of another user")
+	}
+}
+
+// loopFS makes a filesystem of kind in a file and mounts it. kind "tmpfs" needs
+// no file.
+func loopFS(t *testing.T, kind string, megabytes int) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "coracle-e2e-fs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	mnt := filepath.Join(dir, "mnt")
+	os.Chmod(dir, 0o755)
+	os.Mkdir(mnt, 0o755)
+	sh := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+	}
+	if kind == "tmpfs" {
+		sh("mount", "-t", "tmpfs", "-o", "size="+strconv.Itoa(megabytes)+"m", "coracle-e2e", mnt)
+	} else {
+		img := filepath.Join(dir, "img")
+		f, err := os.Create(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(int64(megabytes) << 20); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		quiet := map[string][]string{"ext4": {"-q", "-F"}, "xfs": {"-q", "-f"}, "btrfs": {"-q", "-f"}}[kind]
+		sh("mkfs."+kind, append(quiet, img)...)
+		sh("mount", "-o", "loop", img, mnt)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", mnt).CombinedOutput(); err != nil {
+			t.Errorf("umount %s: %v\n%s", mnt, err, out)
+			exec.Command("umount", "-l", mnt).Run()
+		}
+	})
+	return mnt
+}
