@@ -76,6 +76,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	warnTooNew(path)
 	if c.Init {
 		return initMain(path, c, env)
 	}

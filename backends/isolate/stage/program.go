@@ -142,36 +142,38 @@ func interpreter(b *elf.File) string {
 	return ""
 }
 
-// libcTooNew tells whether the program's C library asks for a newer kernel than
-// this one by its ABI note: the library would say "kernel too old" and abort, or
-// crash with less. Called only where the loader is a shared object with a note
-// (glibc; musl has none).
-func libcTooNew(path string) string {
+// warnTooNew warns of a program whose C library may abort on this kernel. It does
+// not refuse: glibc 2.43 carries the same note as 2.31 and runs on 2.6.32, where
+// the other does not. No libc of our architectures asks for more than 3.7, so
+// newer kernels need not look.
+func warnTooNew(path string) {
+	have := kernelVersion()
+	if have[0] == 0 || have[0] >= 4 {
+		return
+	}
+	if why := libcTooNew(path, have); why != "" {
+		tell(message{Warn: path + ": " + why})
+	}
+}
+
+// libcTooNew compares the ABI note that a dynamic glibc program was linked with
+// (musl has none, and a static one does not look at it) with a kernel version.
+func libcTooNew(path string, have [3]uint32) string {
 	b, err := elf.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer b.Close()
-	interp := interpreter(b)
-	if interp == "" {
+	want, ok := abiNote(b)
+	if !ok || interpreter(b) == "" {
 		return ""
 	}
-	loader, err := elf.Open(interp)
-	if err != nil {
-		return ""
-	}
-	defer loader.Close()
-	want, ok := abiNote(loader)
-	if !ok {
-		return ""
-	}
-	have := kernelVersion()
 	for i := range want {
 		if want[i] != have[i] {
 			if want[i] < have[i] {
 				return ""
 			}
-			return fmt.Sprintf("the image's C library needs Linux %d.%d.%d or newer, this is %d.%d.%d",
+			return fmt.Sprintf("the image's C library asks for Linux %d.%d.%d or newer, this is %d.%d.%d",
 				want[0], want[1], want[2], have[0], have[1], have[2])
 		}
 	}
