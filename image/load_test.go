@@ -102,7 +102,7 @@ func TestLoadRefusesOCI(t *testing.T) {
 		"twice the layer":  func(m map[string]any) { m["layers"] = []any{layer(m), layer(m)} },
 		"too many layers":  func(m map[string]any) { m["layers"] = slicesOf(layer(m), 5000) },
 		"layer as config":  func(m map[string]any) { m["config"].(map[string]any)["digest"] = layer(m)["digest"] },
-		"config size lies": func(m map[string]any) { m["config"].(map[string]any)["size"] = 1 << 40 },
+		"config size lies": func(m map[string]any) { m["config"].(map[string]any)["size"] = int64(1 << 40) },
 	} {
 		l := &layout{t: t}
 		d := l.image("amd64", body, ocispec.MediaTypeImageLayer, change)
