@@ -29,6 +29,7 @@ func options(t *testing.T, args ...string) engine.CreateOptions {
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.Flags = needed(v.Flags, flags)
 	line := append(append([]string{"coracle", "run"}, flags...), "--")
 	if err := tl.app(v, []string{"run"}).RunContext(context.Background(), append(line, operands...)); err != nil {
 		t.Fatal(err)
@@ -95,5 +96,28 @@ func TestNamesOfWhatIsMissing(t *testing.T) {
 		if code != 125 || !strings.Contains(out, "is not supported yet: ") {
 			t.Errorf("%s: exit %d, %s", line, code, out)
 		}
+	}
+}
+
+// TestFlagsHaveOneMeaning: a flag that is not given is looked up among the
+// global ones too.
+func TestFlagsHaveOneMeaning(t *testing.T) {
+	global := map[string]bool{}
+	for _, f := range globalFlags() {
+		global[f.Names()[0]] = true
+	}
+	for _, e := range verbs() {
+		for _, f := range e.make(&tool{}).Flags {
+			if name := f.Names()[0]; global[name] {
+				t.Errorf("%s --%s is a global flag too", e.spellings[0], name)
+			}
+		}
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	args := strings.Fields("coracle run --rm --network none --security-opt seccomp=/nosuch box true")
+	for b.Loop() {
+		Run(context.Background(), Stdio{Out: io.Discard, Err: io.Discard}, args)
 	}
 }
