@@ -47,34 +47,53 @@ func (c code) bytes() []byte {
 	return out
 }
 
-// branch appends "if A op k then yes else no" to c; both must end in returns.
-func (c code) branch(op uint16, k uint32, yes, no code) code {
-	if len(no) <= 255 {
-		c = append(c, insn{op, uint8(len(no)), 0, k})
-	} else {
-		// A conditional jump reaches 255 instructions, an unconditional one all.
-		c = append(c, insn{op, 0, 1, k}, insn{opJump, 0, 0, uint32(len(no))})
-	}
-	c = append(c, no...)
-	return append(c, yes...)
-}
-
-// span is what happens from call number from on, up to the next span.
+// span is what happens from call number from on, up to the next span: do, or,
+// where that is nil, the return of ret.
 type span struct {
 	from uint32
+	ret  uint32
 	do   code
+}
+
+func (s *span) size() int {
+	if s.do == nil {
+		return 1
+	}
+	return len(s.do)
+}
+
+// searchSize is how many instructions search makes of spans.
+func searchSize(spans []span) int {
+	if len(spans) == 1 {
+		return spans[0].size()
+	}
+	mid := len(spans) / 2
+	low := searchSize(spans[:mid])
+	n := low + searchSize(spans[mid:]) + 1
+	if low > 255 {
+		n++
+	}
+	return n
 }
 
 // search appends a binary search for the call number in A over spans, the
 // first of which begins at or below all numbers that can come.
 func (c code) search(spans []span) code {
 	if len(spans) == 1 {
+		if spans[0].do == nil {
+			return append(c, insn{opRet, 0, 0, spans[0].ret})
+		}
 		return append(c, spans[0].do...)
 	}
 	mid := len(spans) / 2
-	low := code(nil).search(spans[:mid])
-	high := code(nil).search(spans[mid:])
-	return c.branch(opJGE, spans[mid].from, high, low)
+	at, low := spans[mid].from, searchSize(spans[:mid])
+	if low <= 255 {
+		c = append(c, insn{opJGE, uint8(low), 0, at})
+	} else {
+		// A conditional jump reaches 255 instructions, an unconditional one all.
+		c = append(c, insn{opJGE, 0, 1, at}, insn{opJump, 0, 0, uint32(low)})
+	}
+	return c.search(spans[:mid]).search(spans[mid:])
 }
 
 // next and fail are jump targets of an argument's test, until they are known.
@@ -148,21 +167,22 @@ func greater(op specs.LinuxSeccompOperator) uint16 {
 
 // rule appends "if all args hold, return ret" and runs off its end otherwise.
 func (c code) rule(args []specs.LinuxSeccompArg, narrow bool, ret uint32) code {
-	var body code
+	from := len(c)
 	for _, a := range args {
 		test := argTest(a, narrow)
 		for i := range test {
 			test[i].jt = settle(test[i].jt, next, len(test)-i-1)
 			test[i].jf = settle(test[i].jf, next, len(test)-i-1)
 		}
-		body = append(body, test...)
+		c = append(c, test...)
 	}
-	body = append(body, insn{opRet, 0, 0, ret})
+	c = append(c, insn{opRet, 0, 0, ret})
+	body := c[from:]
 	for i := range body {
 		body[i].jt = settle(body[i].jt, fail, len(body)-i-1)
 		body[i].jf = settle(body[i].jf, fail, len(body)-i-1)
 	}
-	return append(c, body...)
+	return c
 }
 
 // settle replaces the mark of a jump target by its distance.

@@ -73,21 +73,19 @@ func tables(archs []specs.Arch) []abi {
 }
 
 func program(abis []abi, rules []rule, def uint32, nosys bool) code {
-	var prog code
+	prog := make(code, 0, 1024)
 	prog = append(prog, insn{opLoad, 0, 0, offArch})
 	for _, t := range abis {
 		if t == abiX32 {
 			continue // has amd64's audit number: a part of its section
 		}
-		var section code
-		section = append(section, insn{opLoad, 0, 0, offNr})
 		spans := t.spans(rules, def, nosys)
 		if t == abiAMD64 {
 			spans = append(spans, x32Spans(slices.Contains(abis, abiX32), rules, def, nosys)...)
 		}
-		section = section.search(spans)
-		prog = append(prog, insn{opJEQ, 1, 0, t.audit()}, insn{opJump, 0, 0, uint32(len(section))})
-		prog = append(prog, section...)
+		size := uint32(1 + searchSize(spans))
+		prog = append(prog, insn{opJEQ, 1, 0, t.audit()}, insn{opJump, 0, 0, size}, insn{opLoad, 0, 0, offNr})
+		prog = prog.search(spans)
 	}
 	return append(prog, insn{opRet, 0, 0, retKill})
 }
@@ -96,9 +94,9 @@ func program(abis []abi, rules []rule, def uint32, nosys bool) code {
 func x32Spans(served bool, rules []rule, def uint32, nosys bool) []span {
 	if !served {
 		return []span{
-			{x32Bit, ret(retKill)},
+			{from: x32Bit, ret: retKill},
 			// -1 is no call of x32: a tracer skips a call by it.
-			{^uint32(0), ret(def)},
+			{from: ^uint32(0), ret: def},
 		}
 	}
 	spans := abiX32.spans(rules, def, nosys)
@@ -107,8 +105,6 @@ func x32Spans(served bool, rules []rule, def uint32, nosys bool) []span {
 	}
 	return spans
 }
-
-func ret(k uint32) code { return code{{opRet, 0, 0, k}} }
 
 // rule is one checked rule of a spec: names, conditions (all must hold) and
 // what to return.
