@@ -99,7 +99,7 @@ func Hostile(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for name, test := range map[string]func(*testing.T, Harness){
 		"magic links": magicLinks, "false devices": falseDevices, "proc is proc": procIsProc,
 		"read-only root": rootReadOnly, "user as is": userAsIs,
-		"init is confined": initIsConfined, "killed monitor": killedMonitor, "sweep without a PID namespace": sweepShared,
+		"init is confined": initIsConfined, "binary of the init": initBinary, "killed monitor": killedMonitor, "sweep without a PID namespace": sweepShared,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newHarness(t)) })
 	}
