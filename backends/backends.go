@@ -27,6 +27,9 @@ type Rung struct {
 	Needs []probe.Feature
 	// NeedsAny, where not empty, must hold one that is not probe.No.
 	NeedsAny []probe.Feature
+	// Wants are used where they are there; each that is probe.No adds its
+	// words to what the choice lacks.
+	Wants []Want
 	// With names rungs of other concerns, at least one of which must have been
 	// chosen ("isolation=userns"); empty: any.
 	With []string
@@ -34,6 +37,12 @@ type Rung struct {
 	Gives string
 	// Lacks says what this rung cannot honour; printed by probe and info.
 	Lacks []string
+}
+
+// Want is a feature that a rung can go without, at a loss.
+type Want struct {
+	Feature probe.Feature
+	Else    string // what the container goes without
 }
 
 // Refusal is a better or asked-for rung that was not taken.
@@ -67,6 +76,16 @@ func (s *Selection) Rung(c Concern) string {
 		}
 	}
 	return ""
+}
+
+// Choice returns the choice for c, and an empty one where there is none.
+func (s *Selection) Choice(c Concern) Choice {
+	for _, ch := range s.Choices {
+		if ch.Concern == c {
+			return ch
+		}
+	}
+	return Choice{Concern: c}
 }
 
 // Wish is what the user asked for by name: concern to rung name.

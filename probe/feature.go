@@ -31,6 +31,9 @@ const (
 	NSUser          Feature = "ns.user" // for this user, uid_map written, and a mount namespace usable inside
 	NSUserUnshare   Feature = "ns.user.unshare"
 	NSUserSetns     Feature = "ns.user.setns"
+	NSUserPID       Feature = "ns.user.pid"       // a PID namespace inside it
+	NSUserNet       Feature = "ns.user.net"       // a network namespace inside it
+	NSUserProc      Feature = "ns.user.proc"      // a fresh /proc inside it; masked parts of ours forbid that
 	NewIDMap        Feature = "ns.user.newuidmap" // newuidmap, newgidmap and a sub-id range for this user
 
 	Chroot    Feature = "chroot"

@@ -1,0 +1,148 @@
+package backends
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"coracle/probe"
+)
+
+// ErrNoRung says that nothing serves a concern here; see [Selection.Usable].
+var ErrNoRung = errors.New("no way works here")
+
+// Select takes the best rung of each concern. It depends on nothing but its
+// arguments.
+//
+// A wish that cannot be granted is a *[WishError]; another rung is never put in
+// its place. A concern that no rung serves is no error, as its evidence is
+// wanted by who asks what works: its Choice has an empty Rung.
+func Select(r *probe.Report, w Wish) (*Selection, error) {
+	return choose(All(), r, w)
+}
+
+func choose(all []Rung, r *probe.Report, w Wish) (*Selection, error) {
+	if err := w.check(all); err != nil {
+		return nil, err
+	}
+	s := &Selection{}
+	for _, c := range Concerns() {
+		ch := Choice{Concern: c}
+		asked, isAsked := w[c]
+		for _, rung := range all {
+			if rung.Concern != c || (isAsked && rung.Name != asked) {
+				continue
+			}
+			if ref := refuse(rung, r, s); ref != nil {
+				ch.Refused = append(ch.Refused, *ref)
+				continue
+			}
+			ch.Rung, ch.Asked, ch.Gives = rung.Name, isAsked, rung.Gives
+			ch.Lacks = lacks(rung, r)
+			break
+		}
+		if isAsked && ch.Rung == "" {
+			return nil, wishRefused(c, asked, ch.Refused)
+		}
+		ch.Refused = tidy(ch)
+		s.Choices = append(s.Choices, ch)
+	}
+	return s, nil
+}
+
+// refuse tells why rung cannot be taken, or nil.
+func refuse(rung Rung, r *probe.Report, chosen *Selection) *Refusal {
+	if len(rung.With) > 0 && !slices.ContainsFunc(rung.With, chosen.has) {
+		other, _, _ := strings.Cut(rung.With[0], "=")
+		is := chosen.Rung(Concern(other))
+		if is == "" {
+			is = "not possible"
+		}
+		return &Refusal{
+			Rung: rung.Name,
+			Why:  fmt.Sprintf("goes with %s only, and %s is %s", strings.Join(rung.With, " or "), other, is),
+			Mend: "ask for " + rung.With[0],
+		}
+	}
+	for _, f := range rung.Needs {
+		if r.Lacks(f) {
+			return refusal(rung, r, f)
+		}
+	}
+	if len(rung.NeedsAny) > 0 && !slices.ContainsFunc(rung.NeedsAny, func(f probe.Feature) bool { return !r.Lacks(f) }) {
+		return refusal(rung, r, rung.NeedsAny[0])
+	}
+	return nil
+}
+
+func refusal(rung Rung, r *probe.Report, f probe.Feature) *Refusal {
+	res := r.Get(f)
+	why := res.Why
+	if why == "" {
+		why = "does not work here"
+	}
+	return &Refusal{Rung: rung.Name, Feature: f, Why: why, Mend: res.Mend}
+}
+
+// has tells whether "concern=rung" was chosen.
+func (s *Selection) has(with string) bool {
+	c, rung, _ := strings.Cut(with, "=")
+	return rung != "" && s.Rung(Concern(c)) == rung
+}
+
+func lacks(rung Rung, r *probe.Report) []string {
+	out := slices.Clone(rung.Lacks)
+	for _, w := range rung.Wants {
+		if r.Lacks(w.Feature) {
+			out = append(out, w.Else+" ("+string(w.Feature)+": "+r.Get(w.Feature).Why+")")
+		}
+	}
+	return out
+}
+
+// tidy keeps one refusal a rung: an entry that does not go with what else was
+// chosen says nothing when the same rung was refused for a missing feature, or
+// when one of the name was taken in the same ladder for other company.
+func tidy(ch Choice) []Refusal {
+	var out []Refusal
+	for _, ref := range ch.Refused {
+		if ref.Feature == "" && slices.ContainsFunc(ch.Refused, func(o Refusal) bool { return o.Rung == ref.Rung && o.Feature != "" }) {
+			continue
+		}
+		if ref.Feature == "" && ref.Rung == ch.Rung {
+			continue
+		}
+		if slices.ContainsFunc(out, func(o Refusal) bool { return o.Rung == ref.Rung }) {
+			continue
+		}
+		out = append(out, ref)
+	}
+	return out
+}
+
+// Usable is nil when a container can be started with this selection, and
+// otherwise an error that Is ErrNoRung and names what every rung failed for.
+func (s *Selection) Usable() error {
+	for _, c := range []Concern{Isolation, Rootfs} {
+		ch := s.Choice(c)
+		if ch.Rung != "" {
+			continue
+		}
+		var why []string
+		for _, ref := range ch.Refused {
+			why = append(why, ref.String())
+		}
+		return fmt.Errorf("%s: %w (%s)", c, ErrNoRung, strings.Join(why, "; "))
+	}
+	return nil
+}
+
+// String is "RUNG: why [feature]".
+func (r Refusal) String() string {
+	s := r.Rung + ": " + r.Why
+	if r.Feature != "" {
+		s += " [" + string(r.Feature) + "]"
+	}
+	return s
+}
