@@ -96,7 +96,7 @@ func (s *Store) choose(ref string, found []ocispec.Descriptor, want ocispec.Plat
 // maxDepth bounds indexes inside indexes; buildx makes one of them.
 const maxDepth = 4
 
-func (s *Store) readIndexBlob(digest string) ([]ocispec.Descriptor, error) {
+func (s *layout) readIndexBlob(digest string) ([]ocispec.Descriptor, error) {
 	b, err := s.readBlob(digest)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (s *Store) readIndexBlob(digest string) ([]ocispec.Descriptor, error) {
 
 // flatten lists an image index's manifests, those of indexes inside it too.
 // What is for the platform "unknown" is no image (buildx's attestations).
-func (s *Store) flatten(digest string, depth int) ([]ocispec.Descriptor, error) {
+func (s *layout) flatten(digest string, depth int) ([]ocispec.Descriptor, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("%w: indexes inside indexes", ErrInvalid)
 	}
@@ -133,7 +133,7 @@ func (s *Store) flatten(digest string, depth int) ([]ocispec.Descriptor, error) 
 	return out, nil
 }
 
-func (s *Store) readManifest(digest string) (*ocispec.Manifest, error) {
+func (s *layout) readManifest(digest string) (*ocispec.Manifest, error) {
 	b, err := s.readBlob(digest)
 	if err != nil {
 		return nil, err

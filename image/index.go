@@ -31,7 +31,7 @@ const (
 	indexTail = "\n]}\n"
 )
 
-func (s *Store) indexBytes() ([]byte, error) {
+func (s *layout) indexBytes() ([]byte, error) {
 	if _, err := s.checkVersion(); err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (s *Store) indexBytes() ([]byte, error) {
 }
 
 // readIndex reads index.json; where there is no store yet, it is empty.
-func (s *Store) readIndex() (*ocispec.Index, error) {
+func (s *layout) readIndex() (*ocispec.Index, error) {
 	b, err := s.indexBytes()
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (s *Store) readIndex() (*ocispec.Index, error) {
 	return s.parseIndex(b)
 }
 
-func (s *Store) parseIndex(b []byte) (*ocispec.Index, error) {
+func (s *layout) parseIndex(b []byte) (*ocispec.Index, error) {
 	idx := newIndex()
 	if err := json.Unmarshal(b, idx); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, s.path(indexFile), err)
@@ -63,7 +63,7 @@ func (s *Store) parseIndex(b []byte) (*ocispec.Index, error) {
 }
 
 // lookup finds ref's entries, and gives an index with all entries of its image.
-func (s *Store) lookup(ref string) (*ocispec.Index, []ocispec.Descriptor, error) {
+func (s *layout) lookup(ref string) (*ocispec.Index, []ocispec.Descriptor, error) {
 	b, err := s.indexBytes()
 	if err != nil {
 		return nil, nil, err
@@ -115,7 +115,7 @@ func some(b []byte, needle string) (*ocispec.Index, bool) {
 	return idx, true
 }
 
-func (s *Store) writeIndex(idx *ocispec.Index) error {
+func (s *layout) writeIndex(idx *ocispec.Index) error {
 	b, err := formatIndex(idx)
 	if err == nil {
 		err = s.write(indexFile, b)
@@ -146,7 +146,7 @@ func formatIndex(idx *ocispec.Index) ([]byte, error) {
 
 // entryID is the image ID of an entry, "" for an image index and for what
 // cannot be read. Entries that other tools made have no annotation.
-func (s *Store) entryID(d ocispec.Descriptor) string {
+func (s *layout) entryID(d ocispec.Descriptor) string {
 	if id := d.Annotations[configAnnotation]; id != "" {
 		return id
 	}
@@ -161,7 +161,7 @@ func (s *Store) entryID(d ocispec.Descriptor) string {
 }
 
 // find gives the entries that ref names, all of one image.
-func (s *Store) find(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, error) {
+func (s *layout) find(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, error) {
 	if id, ok := name.IsIDPrefix(ref); ok && len(id) == len("sha256:")+64 {
 		return s.findID(idx, id, ref)
 	}
@@ -194,7 +194,7 @@ func (s *Store) find(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, erro
 
 // findID gives the entries of the image whose ID, or whose manifest's digest,
 // begins with prefix.
-func (s *Store) findID(idx *ocispec.Index, prefix, ref string) ([]ocispec.Descriptor, error) {
+func (s *layout) findID(idx *ocispec.Index, prefix, ref string) ([]ocispec.Descriptor, error) {
 	var found []ocispec.Descriptor
 	first := ""
 	for _, d := range idx.Manifests {
@@ -225,7 +225,7 @@ func (e *NotFoundError) Unwrap() error { return ErrNotFound }
 
 // nameEntry gives the image of desc the name r, taking it from the image that
 // had it, which stays, nameless if it must. desc carries no name.
-func (s *Store) nameEntry(idx *ocispec.Index, desc ocispec.Descriptor, r name.Ref) {
+func (s *layout) nameEntry(idx *ocispec.Index, desc ocispec.Descriptor, r name.Ref) {
 	for i, d := range idx.Manifests {
 		if n, ok := name.OfAnnotations(d.Annotations); ok && n == r {
 			idx.Manifests[i].Annotations = bare(d.Annotations)
@@ -239,7 +239,7 @@ func (s *Store) nameEntry(idx *ocispec.Index, desc ocispec.Descriptor, r name.Re
 }
 
 // tidy drops nameless entries of images that have a name or stand there twice.
-func (s *Store) tidy(idx *ocispec.Index) {
+func (s *layout) tidy(idx *ocispec.Index) {
 	seen := map[string]bool{}
 	for _, d := range idx.Manifests {
 		if _, ok := name.OfAnnotations(d.Annotations); ok {

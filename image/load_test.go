@@ -14,18 +14,18 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout makes OCI archives, good and bad.
-type layout struct {
+// ociTar makes OCI archives, good and bad.
+type ociTar struct {
 	t       testing.TB
 	entries []entry
 }
 
-func (l *layout) blob(mediaType, body string) map[string]any {
+func (l *ociTar) blob(mediaType, body string) map[string]any {
 	l.entries = append(l.entries, entry{name: "blobs/sha256/" + sum(body), body: body})
 	return map[string]any{"mediaType": mediaType, "digest": "sha256:" + sum(body), "size": len(body)}
 }
 
-func (l *layout) json(mediaType string, v any) map[string]any {
+func (l *ociTar) json(mediaType string, v any) map[string]any {
 	b, err := json.Marshal(v)
 	if err != nil {
 		l.t.Fatal(err)
@@ -34,7 +34,7 @@ func (l *layout) json(mediaType string, v any) map[string]any {
 }
 
 // image adds one image's blobs; change may spoil its manifest.
-func (l *layout) image(arch, body, layerType string, change func(m map[string]any)) map[string]any {
+func (l *ociTar) image(arch, body, layerType string, change func(m map[string]any)) map[string]any {
 	config := l.json(ocispec.MediaTypeImageConfig, map[string]any{"architecture": arch, "os": "linux",
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum(body)}}})
 	m := map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest, "config": config,
@@ -47,14 +47,14 @@ func (l *layout) image(arch, body, layerType string, change func(m map[string]an
 	return d
 }
 
-func (l *layout) tar(manifests ...map[string]any) []byte {
+func (l *ociTar) tar(manifests ...map[string]any) []byte {
 	b, _ := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": manifests})
 	return tarOf(l.t, append(l.entries, entry{name: "oci-layout", body: `{"imageLayoutVersion":"1.0.0"}`}, entry{name: "index.json", body: string(b)})...)
 }
 
 func TestLoadPlatforms(t *testing.T) {
 	ctx := context.Background()
-	l := &layout{t: t}
+	l := &ociTar{t: t}
 	mine := l.image(runtime.GOARCH, string(tree(t, "mine")), ocispec.MediaTypeImageLayer, nil)
 	other := l.image("s390x", string(tree(t, "other")), ocispec.MediaTypeImageLayer, nil)
 	third := l.image("riscv64", string(tree(t, "third")), ocispec.MediaTypeImageLayer, nil)
@@ -104,11 +104,11 @@ func TestLoadRefusesOCI(t *testing.T) {
 		"layer as config":  func(m map[string]any) { m["config"].(map[string]any)["digest"] = layer(m)["digest"] },
 		"config size lies": func(m map[string]any) { m["config"].(map[string]any)["size"] = int64(1 << 40) },
 	} {
-		l := &layout{t: t}
+		l := &ociTar{t: t}
 		d := l.image("amd64", body, ocispec.MediaTypeImageLayer, change)
 		refuse(t, what, l.tar(d))
 	}
-	l := &layout{t: t}
+	l := &ociTar{t: t}
 	d := l.image("amd64", body, ocispec.MediaTypeImageLayer, nil)
 	d["size"] = 3
 	refuse(t, "manifest size lies", l.tar(d))
@@ -201,7 +201,7 @@ func TestLoadLinks(t *testing.T) {
 
 // FuzzLoad: whatever comes in, the store is consistent afterwards.
 func FuzzLoad(f *testing.F) {
-	l := &layout{t: f}
+	l := &ociTar{t: f}
 	d := l.image("amd64", string(tree(f, "f")), ocispec.MediaTypeImageLayer, nil)
 	f.Add(l.tar(d))
 	f.Add(dockerArchive(f, []string{"a:1"}, tree(f, "f")))

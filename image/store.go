@@ -49,7 +49,7 @@ const (
 // ("debian:12", what skopeo takes after oci:DIR:) and in
 // io.containerd.image.name in full.
 type Store struct {
-	dir string
+	layout
 
 	mu  sync.Mutex
 	put map[string]*stage // PutLayer's, by digest, until PutImage takes them
@@ -57,25 +57,28 @@ type Store struct {
 
 var _ API = (*Store)(nil)
 
+// layout is the directory itself: its files, its lock and its index.
+type layout struct{ dir string }
+
 // Open names the store at dir; nothing is read or made before it is needed.
 func Open(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image store %q: %w", dir, err)
 	}
-	return &Store{dir: abs, put: map[string]*stage{}}, nil
+	return &Store{layout: layout{dir: abs}, put: map[string]*stage{}}, nil
 }
 
-func (s *Store) path(name ...string) string {
+func (s *layout) path(name ...string) string {
 	return filepath.Join(append([]string{s.dir}, name...)...)
 }
 
-func (s *Store) blobPath(digest string) string {
+func (s *layout) blobPath(digest string) string {
 	return s.path(blobDir, strings.TrimPrefix(digest, "sha256:"))
 }
 
 // checkVersion refuses a store that a later coracle made.
-func (s *Store) checkVersion() (complete bool, err error) {
+func (s *layout) checkVersion() (complete bool, err error) {
 	b, err := os.ReadFile(s.path(versionFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -94,7 +97,7 @@ func (s *Store) checkVersion() (complete bool, err error) {
 }
 
 // lock takes the store's lock for writing, making the store if there is none.
-func (s *Store) lock() (unlock func(), err error) {
+func (s *layout) lock() (unlock func(), err error) {
 	complete, err := s.checkVersion()
 	if err != nil {
 		return nil, err
@@ -122,7 +125,7 @@ func (s *Store) lock() (unlock func(), err error) {
 
 // adoptable refuses a directory that holds what no store and no OCI layout
 // holds: writing into a mistyped --root harms more than an error.
-func (s *Store) adoptable() error {
+func (s *layout) adoptable() error {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -141,7 +144,7 @@ func (s *Store) adoptable() error {
 }
 
 // make completes the store under its lock, version file last.
-func (s *Store) make() error {
+func (s *layout) make() error {
 	for _, d := range []string{blobDir, tmpDir} {
 		if err := os.MkdirAll(s.path(d), 0o700); err != nil {
 			return err
@@ -160,7 +163,7 @@ func (s *Store) make() error {
 	return s.writeOnce(versionFile, []byte(strconv.Itoa(format)+"\n"))
 }
 
-func (s *Store) writeOnce(name string, data []byte) error {
+func (s *layout) writeOnce(name string, data []byte) error {
 	if _, err := os.Lstat(s.path(name)); err == nil {
 		return nil
 	}
@@ -168,7 +171,7 @@ func (s *Store) writeOnce(name string, data []byte) error {
 }
 
 // write puts data in place of a file, whole or not at all.
-func (s *Store) write(name string, data []byte) error {
+func (s *layout) write(name string, data []byte) error {
 	f, err := os.CreateTemp(s.path(tmpDir), "file-")
 	if err != nil {
 		return err
@@ -236,7 +239,7 @@ func flock(f *os.File, how int) error {
 }
 
 // readBlob reads a small blob and checks it against its digest.
-func (s *Store) readBlob(digest string) ([]byte, error) {
+func (s *layout) readBlob(digest string) ([]byte, error) {
 	if !isSHA256(digest) {
 		return nil, fmt.Errorf("%w: digest %q", ErrDamaged, digest)
 	}
