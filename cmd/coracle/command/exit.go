@@ -124,7 +124,7 @@ func (t *tool) fail(v *verb, err error) int {
 // complain prints an error and what the user may do about it.
 func (t *tool) complain(err error) {
 	fmt.Fprintf(t.Err, "coracle: %s\n", oneLine(err.Error()))
-	if h := hint(err); h != "" {
+	if h := t.hint(err); h != "" {
 		fmt.Fprintf(t.Err, "hint: %s\n", h)
 	}
 	if t.debug {

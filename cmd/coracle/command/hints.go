@@ -6,20 +6,49 @@ import (
 	"strings"
 	"syscall"
 
+	"coracle/backends"
 	"coracle/backends/isolate"
 	"coracle/engine"
 	"coracle/image"
+	"coracle/probe"
 )
 
 // hint says what the user may do about an error; "" when nothing is known to
 // help. All hints are here: libraries return facts.
-func hint(err error) string {
-	for _, match := range []func(error) string{programHint, imageHint, containerHint, machineHint} {
+func (t *tool) hint(err error) string {
+	for _, match := range []func(error) string{t.rungHint, programHint, imageHint, containerHint, machineHint} {
 		if h := match(err); h != "" {
 			return h
 		}
 	}
 	return ""
+}
+
+// rungHint is about a way of running containers that this machine lacks.
+func (t *tool) rungHint(err error) string {
+	var wish *backends.WishError
+	if errors.As(err, &wish) {
+		if wish.Mend != "" {
+			return wish.Mend
+		}
+		return "'coracle probe' says what works here, and why the rest does not"
+	}
+	if !errors.Is(err, backends.ErrNoRung) {
+		return ""
+	}
+	hint := "run it as root, or let users make user namespaces: 'coracle probe' says what forbids it"
+	if t.open == nil || t.open.Selection() == nil {
+		return hint
+	}
+	for _, c := range t.open.Selection().Choices {
+		for _, r := range c.Refused {
+			// To be root needs no explaining: what else would do?
+			if c.Rung == "" && r.Mend != "" && r.Feature != probe.Root {
+				return r.Mend
+			}
+		}
+	}
+	return hint
 }
 
 // programHint is about a program that could not be executed.

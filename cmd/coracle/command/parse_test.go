@@ -78,18 +78,6 @@ func TestCreateOptions(t *testing.T) {
 	}
 }
 
-func TestWish(t *testing.T) {
-	w, err := parseWish("rootfs=copy, isolation=chroot,")
-	if err != nil || w["rootfs"] != "copy" || w["isolation"] != "chroot" || len(w) != 2 {
-		t.Errorf("%v %v", w, err)
-	}
-	for _, bad := range []string{"x", "x=y", "rootfs=", "rootfs=copy,rootfs=overlay"} {
-		if _, err := parseWish(bad); err == nil {
-			t.Errorf("%q is taken", bad)
-		}
-	}
-}
-
 func TestNamesOfWhatIsMissing(t *testing.T) {
 	for _, line := range []string{"run -p 80:80 box", "run --publish=80:80 box", "run -P box", "-H tcp://x ps", "run --restart=always box", "run --gpus all box"} {
 		out, code := coracle(strings.Split(line, " ")...)

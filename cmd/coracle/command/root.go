@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/backends"
 	"coracle/cmd/coracle/argv"
 	"coracle/engine"
 
@@ -93,7 +94,7 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "root", EnvVars: []string{"CORACLE_ROOT"}, Usage: "`dir` Where images and containers are kept"},
 		&cli.StringFlag{Name: "run", EnvVars: []string{"CORACLE_RUN"}, Usage: "`dir` Where is kept what does not outlive a boot"},
-		&cli.StringFlag{Name: "backend", EnvVars: []string{"CORACLE_BACKEND"}, Usage: "`wish` Rungs to take, by name: rootfs=copy,isolation=chroot"},
+		&cli.StringSliceFlag{Name: "backend", KeepSpace: true, Usage: "`wish` Rungs to take, by name: rootfs=copy,isolation=chroot (environment: CORACLE_BACKEND)"},
 		&cli.BoolFlag{Name: "strict", EnvVars: []string{"CORACLE_STRICT"}, Usage: "Fail where a rung cannot honour an option, instead of warning"},
 		&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "Print what an error was made of"},
 		&cli.StringFlag{Name: "log-level", Aliases: []string{"l"}, Value: "info", Usage: `Which messages to print ("debug", "info", "warn", "error", "fatal")`},
@@ -207,7 +208,7 @@ const tagline = "Run containers on any Linux, with one file and no daemon"
 
 func (t *tool) globals(c *cli.Context) error {
 	t.debug = c.Bool("debug") || c.String("log-level") == "debug"
-	wish, err := parseWish(c.String("backend"))
+	wish, err := backends.MergeWish(os.Getenv("CORACLE_BACKEND"), c.StringSlice("backend")...)
 	if err != nil {
 		return t.usage("", err)
 	}

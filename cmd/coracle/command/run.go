@@ -19,7 +19,6 @@ func newRun(t *tool) *verb {
 			"passed on to it, and its exit code is coracle's. The image box is always there.",
 		Flags: append(containerFlags(),
 			toggle("detach", "d", "Run container in background and print container ID"),
-			text("detach-keys", "", "Override the key sequence for detaching a container"),
 			sigProxyFlag(),
 		),
 	}
@@ -69,10 +68,6 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	} else if err := t.checkTerminal(o.Config.AttachStdin, o.Config.Tty); err != nil {
 		return err
 	}
-	keys, err := t.detachKeys(c, v)
-	if err != nil {
-		return err
-	}
 	id, eng, err := t.create(c, o)
 	if err != nil {
 		return err
@@ -86,7 +81,7 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	}
 	s, restore, err := t.streams(attachment{
 		stdin: o.Config.AttachStdin, stdout: o.Config.AttachStdout, stderr: o.Config.AttachStderr,
-		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"),
 	})
 	if err != nil {
 		return err

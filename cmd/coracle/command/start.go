@@ -16,7 +16,6 @@ func newStart(t *tool) *verb {
 		ArgsUsage: "CONTAINER [CONTAINER...]",
 		Flags: []cli.Flag{
 			toggle("attach", "a", "Attach STDOUT/STDERR and forward signals"),
-			text("detach-keys", "", "Override the key sequence for detaching a container"),
 			toggle("interactive", "i", "Attach container's STDIN"),
 		},
 	}
@@ -29,16 +28,12 @@ func newStart(t *tool) *verb {
 		if c.NArg() > 1 {
 			return errors.New("you cannot start and attach multiple containers at once")
 		}
-		return t.startAttached(c, v)
+		return t.startAttached(c)
 	}
 	return v
 }
 
-func (t *tool) startAttached(c *cli.Context, v *verb) error {
-	keys, err := t.detachKeys(c, v)
-	if err != nil {
-		return err
-	}
+func (t *tool) startAttached(c *cli.Context) error {
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
@@ -50,7 +45,7 @@ func (t *tool) startAttached(c *cli.Context, v *verb) error {
 	}
 	a := attachment{
 		stdin:  c.Bool("interactive") && info.Config.OpenStdin,
-		stdout: true, stderr: true, terminal: info.Config.Tty, signals: true, keys: keys,
+		stdout: true, stderr: true, terminal: info.Config.Tty, signals: true,
 	}
 	if err := t.checkTerminal(a.stdin, a.terminal); err != nil {
 		return err

@@ -59,6 +59,8 @@ func missing(name string) string {
 		return "volumes are local ones"
 	case "annotation", "domainname", "gpus", "runtime", "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
 		return "nothing serves it"
+	case "detach-keys":
+		return "in the foreground coracle is the container's parent and stays: use run -d, then attach"
 	case "platform":
 		return "it is done for all platforms"
 	case "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation":
