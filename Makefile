@@ -25,7 +25,8 @@ demo: $(BIN)
 
 test: $(BIN)
 	@./internal/needs/install.sh
-	@CORACLE=$(abspath $(BIN)) $(GO) run ./internal/testrun
+	CORACLE=$(abspath $(BIN)) $(GO) tool gotestsum --format testname --hide-summary output -- \
+	  -tags $(TAGS) -count=1 -p 1 -timeout 20m ./...
 
 check:
 	@files="$$(gofmt -l $(GOFILES))"; [ -z "$$files" ] || { echo "not gofmt'ed: $$files" >&2; exit 1; }
