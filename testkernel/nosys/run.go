@@ -1,0 +1,195 @@
+package nosys
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Config says what to run and as what.
+type Config struct {
+	Version Version
+	Args    []string
+	// Trace is told what is withheld and each answer that was not the
+	// kernel's own; nil for silence.
+	Trace func(format string, args ...any)
+}
+
+// ErrTooNew says that this machine's kernel cannot answer for an older one.
+var ErrTooNew = errors.New("seccomp filters are not to be had here")
+
+// Run runs the program and returns the exit code that a shell would: 128+n
+// after signal n. The program is a child: the filter's supervisor must outlive
+// its last call. What the program leaves running finds the calls that the
+// supervisor looks at answered by ENOSYS.
+func Run(c Config) (int, error) {
+	if c.Trace == nil {
+		c.Trace = func(string, ...any) {}
+	}
+	path, err := exec.LookPath(c.Args[0])
+	if err != nil {
+		return 0, err
+	}
+	hide, err := unseenAt(c.Version)
+	if err != nil {
+		return 0, err
+	}
+	// The filter, the mount namespace and Pdeathsig are this thread's.
+	runtime.LockOSThread()
+	withoutCgroup2(c)
+	fd, err := install(c.Version)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	go newSupervisor(fd, hide, c.Trace).serve()
+	report(c, hide)
+
+	sigs := make(chan os.Signal, 16)
+	signal.Notify(sigs)
+	// Not os/exec, which asks for a pidfd by a clone flag that may be refused.
+	pid, err := syscall.ForkExec(path, c.Args, &syscall.ProcAttr{
+		Env:   os.Environ(),
+		Files: []uintptr{0, 1, 2},
+		Sys:   &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("start %s: %w", path, err)
+	}
+	go forward(sigs, pid)
+	return wait(pid)
+}
+
+func wait(pid int) (int, error) {
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &ws, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil:
+			return 0, fmt.Errorf("wait for the program: %w", err)
+		case ws.Signaled():
+			return 128 + int(ws.Signal()), nil
+		default:
+			return ws.ExitStatus(), nil
+		}
+	}
+}
+
+// forward passes signals on, but for those that are about ourselves.
+func forward(sigs <-chan os.Signal, pid int) {
+	for s := range sigs {
+		switch s {
+		case syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE, syscall.SIGTTIN, syscall.SIGTTOU:
+		default:
+			_ = syscall.Kill(pid, s.(syscall.Signal))
+		}
+	}
+}
+
+// install loads the filter into this thread and returns the supervisor's
+// descriptor.
+func install(v Version) (int, error) {
+	f, err := filter(v, true)
+	if err != nil {
+		return 0, err
+	}
+	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
+	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+	set := func() (uintptr, unix.Errno) {
+		r, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
+		return r, e
+	}
+	fd, e := set()
+	if e == unix.EACCES {
+		// Without CAP_SYS_ADMIN: set-user-ID programs such as newuidmap will
+		// have no effect.
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return 0, fmt.Errorf("set no_new_privs: %w", err)
+		}
+		fd, e = set()
+	}
+	if e != 0 {
+		return 0, fmt.Errorf("%w: load a filter with a supervisor (wants kernel 5.5): %w", ErrTooNew, os.NewSyscallError("seccomp", e))
+	}
+	return int(fd), nil
+}
+
+// withoutCgroup2 takes cgroup v2 mounts away, in a mount namespace of our own.
+func withoutCgroup2(c Config) {
+	if !c.Version.Less(Version{4, 5}) || os.Geteuid() != 0 {
+		return
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
+	if err != nil || len(mounts) == 0 {
+		return
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		c.Trace("not withheld: mounted cgroup v2: %v", os.NewSyscallError("unshare", err))
+		return
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		c.Trace("not withheld: mounted cgroup v2: make / slave: %v", err)
+		return
+	}
+	for _, m := range mounts {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
+			c.Trace("not withheld: cgroup v2 at %s: %v", m.Mountpoint, err)
+			continue
+		}
+		c.Trace("withheld: cgroup v2 at %s, unmounted", m.Mountpoint)
+	}
+}
+
+// report says once what is withheld, and what cannot be.
+func report(c Config, hide []unseen) {
+	all, _ := calls()
+	var names []string
+	for _, k := range all {
+		if c.Version.Less(k.since) && k.arch == "" {
+			names = append(names, k.name)
+		}
+	}
+	c.Trace("withheld: %d system calls: %s", len(names), strings.Join(names, " "))
+	opts, _ := options()
+	for _, o := range opts {
+		if c.Version.Less(o.since) {
+			c.Trace("withheld: %s %s (%s)", strings.Join(o.names, ","), o.what, o.since)
+		}
+	}
+	for _, u := range hide {
+		c.Trace("withheld: %s %s (%s)", u.kind, u.name, u.since)
+	}
+	for _, l := range leaks(c.Version) {
+		c.Trace("not withheld: %s", l)
+	}
+}
+
+// leaks is what a program can find out all the same.
+func leaks(v Version) []string {
+	out := []string{
+		"calls of 32-bit programs that hang on a string (mount types, paths)",
+		"paths relative to a directory in /proc",
+		"netlink families and messages (nf_tables before 3.13)",
+		"uname",
+	}
+	if v.Less(Version{2, 6, 33}) {
+		out = append(out, "sendfile into a file, EINVAL before 2.6.33")
+	}
+	if v.Less(Version{2, 6, 39}) {
+		out = append(out, "O_PATH, a real open before 2.6.39", "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start", "extended attributes on tmpfs", "cgroup.procs, EINVAL on 2.6.32")
+	}
+	if v.Less(Version{4, 6}) {
+		out = append(out, "CLONE_NEWCGROUP is refused, not ignored or hung on; CLONE_NEWUSER before 3.8 is refused, not half done")
+	}
+	return out
+}
