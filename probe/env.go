@@ -1,0 +1,112 @@
+package probe
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// env is what the probes of one run have in common.
+type env struct {
+	id *identity
+	// scratch makes the directory for trials, once; see makeScratch.
+	scratch func() (string, error)
+	lock    *os.File
+	made    string
+}
+
+func newEnv(id *identity) *env {
+	e := &env{id: id}
+	e.scratch = sync.OnceValues(e.makeScratch)
+	return e
+}
+
+func (e *env) close() {
+	if e.made != "" {
+		os.RemoveAll(e.made)
+		e.lock.Close()
+	}
+}
+
+const scratchPrefix = ".coracle-probe-"
+
+// makeScratch makes a directory on the state directory's filesystem. It is held
+// by a lock, so that one whose maker was killed is told from one in use.
+func (e *env) makeScratch() (string, error) {
+	base := e.id.existing
+	cleanScratch(base)
+	dir, err := os.MkdirTemp(base, scratchPrefix+strconv.Itoa(os.Getpid())+"-")
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		os.Remove(dir)
+		return "", err
+	}
+	unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	e.lock, e.made = f, dir
+	return dir, nil
+}
+
+// cleanScratch removes directories whose makers are dead: nobody holds the lock
+// (a maker in another PID namespace would), and the process is gone (so one
+// that has not locked yet is left alone).
+func cleanScratch(base string) {
+	d, err := os.Open(base)
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	for _, name := range names {
+		rest, ok := strings.CutPrefix(name, scratchPrefix)
+		if !ok || alive(rest) {
+			continue
+		}
+		f, err := os.Open(filepath.Join(base, name))
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.RemoveAll(filepath.Join(base, name))
+		}
+		f.Close()
+	}
+}
+
+// alive tells whether the process in "PID" or "PID-anything" lives.
+func alive(name string) bool {
+	digits, _, _ := strings.Cut(name, "-")
+	pid, err := strconv.Atoi(digits)
+	if err != nil || pid <= 0 {
+		return true // not a name of ours
+	}
+	return !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
+
+// onThread runs f on an operating system thread that ends with it, and with it
+// what f did to the thread: namespaces, filters, capabilities. It is never the
+// main thread, which cannot end, and whose namespaces /proc/self/ns shows.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			defer close(done)
+			f() // the thread ends, as it is never unlocked
+			return
+		}
+		// As long as we hold the main thread nobody else gets it.
+		onThread(f)
+		runtime.UnlockOSThread()
+		close(done)
+	}()
+	<-done
+}

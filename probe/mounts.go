@@ -1,0 +1,246 @@
+package probe
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"coracle/internal/sys"
+
+	"golang.org/x/sys/unix"
+)
+
+func mountFeatures() []Feature {
+	return []Feature{
+		NSMountUnshare, NSMountSetns, Chroot, PivotRoot, BindRO, MountProp, NewMount,
+		DevptsNewInstance, BinfmtMisc, Overlay, AUFS,
+	}
+}
+
+// probeMounts tries everything in mount namespaces that end with a thread or a
+// child, so that a crash leaves no mount.
+func probeMounts(e *env) []Result {
+	var out []Result
+	onThread(func() { out = e.mountsHere() })
+	return append(out, e.unions()...)
+}
+
+func (e *env) mountsHere() []Result {
+	out := []Result{e.tryChroot()}
+	home, homeErr := unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if homeErr == nil {
+		defer unix.Close(home)
+	}
+	err := unix.Unshare(unix.CLONE_NEWNS)
+	out = append(out, trial{f: NSMountUnshare, what: "unshare CLONE_NEWNS of a thread", cap: capSysAdmin}.result(e, err))
+	rest := []trial{
+		{f: MountProp, what: "mount --make-rprivate", cap: capSysAdmin},
+		{f: BindRO, what: "mount", cap: capSysAdmin},
+		{f: PivotRoot, what: "pivot_root", cap: capSysAdmin},
+		{f: NewMount, what: "fsopen", cap: capSysAdmin},
+		{f: DevptsNewInstance, what: "mount devpts", cap: capSysAdmin},
+	}
+	setns := trial{f: NSMountSetns, what: "setns /proc/self/ns/mnt", cap: capSysAdmin, mend: "a kernel of 3.8 or newer"}
+	if err != nil {
+		out = append(out, each(e, err, rest...)...)
+		return append(out, e.binfmt(""), setns.result(e, homeErr))
+	}
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		// Whatever is mounted now could be seen outside.
+		out = append(out, each(e, err, rest...)...)
+		return append(out, e.binfmt(""))
+	}
+	out = append(out, yes(MountProp))
+	top := e.tmpfs()
+	if top == "" {
+		return append(out, e.binfmt(""))
+	}
+	out = append(out, e.bindReadOnly(top), e.newMount(), e.devpts(top), e.binfmt(top))
+	pivot := trial{f: PivotRoot, what: "pivot_root", cap: capSysAdmin, mend: "a root filesystem that is a mount (not the initial one of a RAM disk)"}
+	out = append(out, pivot.result(e, e.pivot(top)))
+	if homeErr == nil {
+		homeErr = unix.Setns(home, unix.CLONE_NEWNS)
+	}
+	return append(out, setns.result(e, homeErr))
+}
+
+// tryChroot changes this thread's root to what it is. The thread must not
+// share it with others.
+func (e *env) tryChroot() Result {
+	err := unix.Unshare(unix.CLONE_FS)
+	if err == nil {
+		err = unix.Chroot("/")
+	}
+	return trial{f: Chroot, what: "chroot", cap: capSysChroot}.result(e, err)
+}
+
+// tmpfs mounts an empty filesystem, on any directory: nobody else sees it.
+func (e *env) tmpfs() string {
+	dirs := []string{e.id.existing, "/tmp", "/mnt"}
+	if dir, err := e.scratch(); err == nil {
+		dirs = append([]string{dir}, dirs...)
+	}
+	for _, dir := range dirs {
+		if dir != "/" && unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// bindReadOnly: the remount must refuse a write, before 2.6.26 it did nothing.
+func (e *env) bindReadOnly(top string) Result {
+	dir := filepath.Join(top, "bind")
+	err := unix.Mkdir(dir, 0o700)
+	if err == nil {
+		err = unix.Mount(dir, dir, "", unix.MS_BIND, "")
+	}
+	if err == nil {
+		err = unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	}
+	if err == nil {
+		if err = unix.Mkdir(filepath.Join(dir, "x"), 0o700); errors.Is(err, unix.EROFS) {
+			err = nil
+		} else {
+			err = errors.New("it can still be written")
+		}
+		unix.Unmount(dir, unix.MNT_DETACH)
+	}
+	return trial{f: BindRO, what: "bind read-only", cap: capSysAdmin, mend: "a kernel of 2.6.26 or newer"}.result(e, err)
+}
+
+func (e *env) newMount() Result {
+	t := trial{f: NewMount, what: "fsopen tmpfs", cap: capSysAdmin, mend: "a kernel of 5.2 or newer"}
+	fd, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return t.result(e, err)
+	}
+	defer unix.Close(fd)
+	t.what = "fsmount tmpfs"
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return t.result(e, err)
+	}
+	mnt, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(mnt)
+	}
+	return t.result(e, err)
+}
+
+// devpts: a new instance has terminals of its own, the first of which is 0.
+func (e *env) devpts(top string) Result {
+	dir := filepath.Join(top, "pts")
+	err := unix.Mkdir(dir, 0o700)
+	if err == nil {
+		err = unix.Mount("devpts", dir, "devpts", 0, "newinstance,ptmxmode=0600")
+	}
+	if err == nil {
+		var fd int
+		if fd, err = unix.Open(dir+"/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err == nil {
+			err = unix.Access(dir+"/0", unix.F_OK)
+			unix.Close(fd)
+		}
+		unix.Unmount(dir, unix.MNT_DETACH)
+	}
+	return trial{f: DevptsNewInstance, what: "a devpts of its own", cap: capSysAdmin, mend: "a kernel with CONFIG_DEVPTS_MULTIPLE_INSTANCES, or of 4.7 and newer"}.result(e, err)
+}
+
+// binfmt reads the handlers where they are mounted already, or mounts them,
+// below top.
+func (e *env) binfmt(top string) Result {
+	const there = "/proc/sys/fs/binfmt_misc"
+	if unix.Access(there+"/status", unix.F_OK) == nil {
+		return handlers(there)
+	}
+	mend := "modprobe binfmt_misc, or a kernel with CONFIG_BINFMT_MISC"
+	if top == "" {
+		why := "not mounted on " + there
+		if unix.Access(there, unix.F_OK) != nil {
+			return no(BinfmtMisc, there+" is missing", mend)
+		}
+		return no(BinfmtMisc, why, "mount -t binfmt_misc binfmt_misc "+there)
+	}
+	dir := filepath.Join(top, "binfmt")
+	err := unix.Mkdir(dir, 0o700)
+	if err == nil {
+		err = unix.Mount("binfmt_misc", dir, "binfmt_misc", 0, "")
+	}
+	if err != nil {
+		return trial{f: BinfmtMisc, what: "mount binfmt_misc", cap: capSysAdmin, mend: mend}.result(e, err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	return handlers(dir)
+}
+
+func handlers(dir string) Result {
+	status, err := os.ReadFile(dir + "/status")
+	if err == nil && strings.TrimSpace(string(status)) == "disabled" {
+		return no(BinfmtMisc, "disabled", "echo 1 > /proc/sys/fs/binfmt_misc/status")
+	}
+	entries, _ := os.ReadDir(dir)
+	var names []string
+	for _, d := range entries {
+		if n := d.Name(); n != "status" && n != "register" {
+			if text := slurp(filepath.Join(dir, n)); strings.HasPrefix(text, "enabled") {
+				names = append(names, n)
+			}
+		}
+	}
+	slices.Sort(names)
+	if len(names) == 0 {
+		return yesWith(BinfmtMisc, "no handlers")
+	}
+	return yesWith(BinfmtMisc, strings.Join(names, " "))
+}
+
+func (e *env) pivot(top string) error {
+	old := filepath.Join(top, "old")
+	if err := unix.Mkdir(old, 0o700); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(top, old); err != nil {
+		return err
+	}
+	return unix.Chdir("/")
+}
+
+// unions tries overlay and aufs on the state directory, each in a child with
+// its own mount namespace.
+func (e *env) unions() []Result {
+	dir, err := e.scratch()
+	if err != nil {
+		return []Result{e.noScratch(Overlay, err), e.noScratch(AUFS, err)}
+	}
+	return []Result{
+		e.union(Overlay, dir, "overlay", overlayOptions),
+		e.union(AUFS, dir, "aufs", aufsOptions),
+	}
+}
+
+func (e *env) union(f Feature, dir, fstype, options string) Result {
+	tree, err := makeLayers(filepath.Join(dir, fstype))
+	if err != nil {
+		return e.noScratch(f, err)
+	}
+	s := sys.Script{Flags: unix.CLONE_NEWNS}
+	none := s.Str("none")
+	s.Must(unix.SYS_MOUNT, none, s.Str("/"), none, unix.MS_REC|unix.MS_PRIVATE)
+	steps := tree.script(&s, fstype, options)
+	a, err := s.Run()
+	if err != nil {
+		return trial{f: f, what: "clone with CLONE_NEWNS, to mount " + fstype, cap: capSysAdmin}.result(e, err)
+	}
+	return tree.result(e, f, fstype, func(i int) error { return a[steps[i]].Err() })
+}
+
+// noScratch is the finding of what needs to write to the state directory.
+func (e *env) noScratch(f Feature, err error) Result {
+	t := trial{f: f, what: "make a directory in " + e.id.existing, mend: "a state directory that can be written (--root)"}
+	res := t.result(e, err)
+	if res.State == No {
+		res.Mend = t.mend
+	}
+	return res
+}

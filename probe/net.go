@@ -1,0 +1,227 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"coracle/internal/sys"
+
+	"golang.org/x/sys/unix"
+)
+
+func netFeatures() []Feature {
+	return []Feature{NSNetUnshare, NSNetSetns, Tun, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables}
+}
+
+// probeNet makes interfaces and tables in a network namespace that ends with a
+// thread. Without the right to one, the device for netstack is tried in a user
+// namespace.
+func probeNet(e *env) []Result {
+	var out []Result
+	onThread(func() { out = e.netHere() })
+	for i, res := range out {
+		if res.Feature == Tun && res.State == No && e.id.caps&(1<<unix.CAP_NET_ADMIN) == 0 {
+			out[i] = e.tunForUser(res)
+		}
+	}
+	return out
+}
+
+func (e *env) netHere() []Result {
+	home, homeErr := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if homeErr == nil {
+		defer unix.Close(home)
+	}
+	k := kinds()[2]
+	err := namespaceLimit(k, unix.Unshare(int(k.flag)))
+	out := []Result{trial{f: NSNetUnshare, what: "unshare CLONE_NEWNET of a thread", cap: capSysAdmin, mend: k.kernel()}.result(e, err)}
+	setns := trial{f: NSNetSetns, what: "setns /proc/self/ns/net", cap: capSysAdmin, mend: "a kernel of 3.0 or newer"}
+	if err != nil {
+		if homeErr == nil {
+			homeErr = unix.Setns(home, unix.CLONE_NEWNET)
+		}
+		out = append(out, setns.result(e, homeErr))
+		return append(out, each(e, err,
+			trial{f: Tun, what: "a network namespace to try it in", cap: capNetAdmin},
+			trial{f: Veth, what: "a network namespace to try it in", cap: capNetAdmin},
+			trial{f: BridgeNetlink, what: "a network namespace to try it in", cap: capNetAdmin},
+			trial{f: BridgeIoctl, what: "a network namespace to try it in", cap: capNetAdmin},
+			trial{f: NFTables, what: "a network namespace to try it in", cap: capNetAdmin},
+			trial{f: IPTables, what: "a network namespace to try it in", cap: capNetAdmin})...)
+	}
+	out = append(out, e.tun())
+	out = append(out, e.links()...)
+	nft := e.nftables()
+	out = append(out, nft, e.iptables(nft))
+	if homeErr == nil {
+		homeErr = unix.Setns(home, unix.CLONE_NEWNET)
+	}
+	return append(out, setns.result(e, homeErr))
+}
+
+const tunDevice = "/dev/net/tun"
+
+// ifreqTap is struct ifreq for TUNSETIFF: a name, and flags behind it.
+func ifreqTap() []byte {
+	b := make([]byte, 40)
+	copy(b, "cprobetap")
+	*(*uint16)(unsafe.Pointer(&b[unix.IFNAMSIZ])) = unix.IFF_TAP | unix.IFF_NO_PI
+	return b
+}
+
+func (e *env) tun() Result {
+	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return e.tunFailed("open "+tunDevice, err)
+	}
+	defer unix.Close(fd)
+	return e.tunFailed("ioctl TUNSETIFF", ioctl(fd, unix.TUNSETIFF, ifreqTap()))
+}
+
+func (e *env) tunFailed(what string, err error) Result {
+	mend := "modprobe tun, and mknod /dev/net/tun c 10 200"
+	return trial{f: Tun, what: what, cap: capNetAdmin, mend: mend}.result(e, err)
+}
+
+// tunForUser is tun in a user namespace and a network namespace.
+func (e *env) tunForUser(was Result) Result {
+	s := sys.Script{Flags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET}
+	open := s.Open(tunDevice, unix.O_RDWR)
+	set := s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TUNSETIFF, s.Mem(ifreqTap())}, From: [6]uint8{uint8(open + 1)}})
+	a, err := s.Run()
+	if err != nil {
+		return was
+	}
+	if err := a[open].Err(); err != nil {
+		res := e.tunFailed("open "+tunDevice, err)
+		if isErr(err, unix.EACCES) {
+			res.Mend = "chmod 0666 " + tunDevice
+		}
+		return res
+	}
+	res := e.tunFailed("ioctl TUNSETIFF in a user namespace", forbidden(a[set].Err()))
+	if res.State == Yes {
+		res.Detail = "in a user namespace"
+	}
+	return res
+}
+
+func ioctl(fd int, req uint, buf []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(req), uintptr(unsafe.Pointer(&buf[0])))
+	runtime.KeepAlive(buf)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// links makes a pair of interfaces and two bridges: one by netlink, with a port
+// that the kernel must say is one (2.6.32 says ok and does nothing), and one by
+// the older ioctls.
+func (e *env) links() []Result {
+	veth := trial{f: Veth, what: "add a veth pair", cap: capNetAdmin, mend: "modprobe veth, or a kernel with CONFIG_VETH"}
+	byNetlink := trial{f: BridgeNetlink, what: "add a bridge by netlink", cap: capNetAdmin, mend: "modprobe bridge, or a kernel of 3.1 or newer with CONFIG_BRIDGE"}
+	byIoctl := trial{f: BridgeIoctl, what: "ioctl SIOCBRADDBR", cap: capNetAdmin, mend: "modprobe bridge, or a kernel with CONFIG_BRIDGE"}
+	n, err := dialNetlink(unix.NETLINK_ROUTE)
+	if err != nil {
+		return each(e, err, trial{f: Veth, what: "netlink", mend: veth.mend}, trial{f: BridgeNetlink, what: "netlink", mend: byNetlink.mend}, trial{f: BridgeIoctl, what: "netlink"})
+	}
+	defer n.close()
+	vethErr := n.addLink("cprobe0", "veth", "cprobe1")
+	out := []Result{veth.result(e, vethErr)}
+	port := "cprobe0"
+	if vethErr != nil {
+		// Any Ethernet interface can be a port.
+		if n.addLink("cprobe0", "dummy", "") != nil {
+			port = ""
+		}
+	}
+	err = n.addLink("cprobebr0", "bridge", "")
+	if err == nil && port != "" {
+		if err = n.enslave(port, "cprobebr0"); err != nil {
+			byNetlink.what = "make a port of a bridge by netlink"
+		}
+	}
+	out = append(out, byNetlink.result(e, err))
+	err = bridgeByIoctl("cprobebr1", "cprobe1", vethErr == nil)
+	return append(out, byIoctl.result(e, err))
+}
+
+func bridgeByIoctl(bridge, port string, havePort bool) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, bridge)
+	if err := ioctl(fd, unix.SIOCBRADDBR, name); err != nil || !havePort {
+		return err
+	}
+	index, err := linkIndex(fd, port)
+	if err != nil {
+		return err
+	}
+	req := make([]byte, 40)
+	copy(req, bridge)
+	*(*int32)(unsafe.Pointer(&req[unix.IFNAMSIZ])) = int32(index)
+	return ioctl(fd, unix.SIOCBRADDIF, req)
+}
+
+func linkIndex(fd int, name string) (int, error) {
+	req := make([]byte, 40)
+	copy(req, name)
+	if err := ioctl(fd, unix.SIOCGIFINDEX, req); err != nil {
+		return 0, err
+	}
+	return int(*(*int32)(unsafe.Pointer(&req[unix.IFNAMSIZ]))), nil
+}
+
+// iptables asks whether the program could work: it is there, and the kernel has
+// what it speaks to. Running it would cost more than all the rest.
+func (e *env) iptables(nft Result) Result {
+	p := program("iptables")
+	if p == "" {
+		return no(IPTables, "iptables is not in PATH", "install iptables")
+	}
+	target, err := filepath.EvalSymlinks(p)
+	if err != nil {
+		target = p
+	}
+	legacy := natTable()
+	base := filepath.Base(target)
+	switch {
+	case strings.Contains(base, "nft"):
+		if nft.State == Yes {
+			return yesWith(IPTables, p+" (nf_tables)")
+		}
+		return Result{Feature: IPTables, State: nft.State, Why: p + " needs nf_tables: " + nft.Why, Mend: nft.Mend}
+	case legacy == nil:
+		return yesWith(IPTables, p)
+	case strings.Contains(base, "legacy") || nft.State != Yes:
+		return trial{f: IPTables, what: "the nat table of " + p, cap: capNetRaw, mend: "modprobe iptable_nat, or a kernel with CONFIG_IP_NF_NAT"}.result(e, legacy)
+	}
+	return yesWith(IPTables, p+" (nf_tables)")
+}
+
+// natTable asks for the size of the table, which loads its module
+// (IPT_SO_GET_INFO, linux/netfilter_ipv4/ip_tables.h: struct ipt_getinfo).
+func natTable() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	const getInfo = 64
+	info := make([]byte, 84)
+	copy(info, "nat")
+	_, err = sys.Getsockopt(fd, unix.IPPROTO_IP, getInfo, info)
+	if err == nil && !bytes.HasPrefix(info, []byte("nat\x00")) {
+		err = errors.New("another table was answered")
+	}
+	return err
+}
