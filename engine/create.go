@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"coracle/engine/names"
+	"coracle/engine/netfiles"
+	"coracle/engine/record"
+	"coracle/engine/spec"
+	"coracle/engine/volume"
+	"coracle/fs/snapshot"
+	"coracle/image"
+	"coracle/image/platform"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// Create makes a container of an image.
+func (e *Engine) Create(ctx context.Context, opt CreateOptions) (id string, warnings []string, err error) {
+	if opt.Config == nil {
+		opt.Config = &container.Config{}
+	}
+	if opt.Host == nil {
+		opt.Host = &container.HostConfig{}
+	}
+	if err := e.sel.Usable(); err != nil {
+		return "", nil, fail(Unavailable, err, "%v", err)
+	}
+	if opt.Name != "" {
+		if err := e.checkName(opt.Name); err != nil {
+			return "", nil, err
+		}
+	}
+	img, err := e.image(ctx, opt.Config.Image, opt.Platform, opt.Pull)
+	if err != nil {
+		return "", nil, err
+	}
+	c, warnings, err := e.describe(&opt, img)
+	if err != nil {
+		return "", warnings, err
+	}
+	if len(warnings) > 0 && e.opt.Strict {
+		return "", nil, fail(Unavailable, nil, "%s", warnings[0])
+	}
+	if err := e.make(ctx, c, img, opt.Name == ""); err != nil {
+		var taken *record.NameTakenError
+		if errors.As(err, &taken) {
+			err = nameTaken(taken)
+		}
+		return "", warnings, err
+	}
+	e.made = &made{c: c}
+	return c.ID, warnings, nil
+}
+
+func (e *Engine) checkName(name string) error {
+	if !record.ValidName(name) {
+		return fail(Invalid, nil, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	// Early, before any work; it is decided when the container appears.
+	id, err := e.store.Taken(name)
+	if err == nil && id != "" {
+		return nameTaken(&record.NameTakenError{Name: name, ID: id})
+	}
+	return err
+}
+
+// image finds the image, and makes the built-in one.
+func (e *Engine) image(ctx context.Context, ref, plat, pull string) (*image.Image, error) {
+	if ref == "" {
+		return nil, fail(Invalid, nil, "no image was named")
+	}
+	if pull == "always" && !isBuiltin(ref) {
+		return nil, fail(Unavailable, nil, "Unable to pull image '%s': pulling from a registry is not possible yet", ref)
+	}
+	if isBuiltin(ref) {
+		if err := e.builtin(ctx); err != nil {
+			return nil, fmt.Errorf("built-in image: %w", err)
+		}
+	}
+	img, err := e.images.Get(ctx, ref, plat)
+	if err != nil {
+		return nil, noImage(ref, err)
+	}
+	return img, nil
+}
+
+func newID() string {
+	var raw [32]byte
+	for {
+		rand.Read(raw[:])
+		id := hex.EncodeToString(raw[:])
+		// As Docker: the short ID is never a number, which tools would misread.
+		for i := range 12 {
+			if id[i] > '9' {
+				return id
+			}
+		}
+	}
+}
+
+// describe is the record of the container that opt asks for.
+func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Container, []string, error) {
+	c := &record.Container{
+		ID: newID(), Name: opt.Name, Created: time.Now().UTC(), ImageID: img.ID,
+		Platform: platform.String(img.Platform), Config: opt.Config, HostConfig: opt.Host,
+		Drivers: e.drivers(), PIDFile: opt.PIDFile,
+	}
+	if n := len(img.Layers); n > 0 {
+		c.Layer = img.Layers[n-1].ChainID
+	}
+	asked := c.Config.Hostname != ""
+	if err := merge(c, img); err != nil {
+		return nil, nil, err
+	}
+	if err := validate(c); err != nil {
+		return nil, nil, err
+	}
+	var err error
+	if c.Mounts, err = volume.Resolve(c.Config, c.HostConfig, filepath.Join(e.store.Root(), "volumes")); err != nil {
+		return nil, nil, invalid(err)
+	}
+	if c.Name == "" {
+		c.Name = names.Random()
+	}
+	if c.PIDFile != "" {
+		if c.PIDFile, err = filepath.Abs(c.PIDFile); err != nil {
+			return nil, nil, err
+		}
+	}
+	// What cannot be understood is refused now and not at the start.
+	if _, err := spec.Process(c, nil); err != nil {
+		return nil, nil, invalid(err)
+	}
+	return c, spec.Cannot(c, e.report, asked), nil
+}
+
+// make lays the container out on disk. Whatever fails, nothing is left; whoever
+// is killed leaves a draft that says what is to be cleaned.
+func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image, mayRename bool) (err error) {
+	snaps, err := e.mach.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
+	if err != nil {
+		return err
+	}
+	if c.Layer != "" && !snaps.Has(c.Layer) {
+		if err := e.unpack(ctx, snaps, img); err != nil {
+			return fmt.Errorf("unpack image %s: %w", c.Config.Image, err)
+		}
+	}
+	e.chooseView(c, snaps)
+	d, err := e.store.Begin(c)
+	if err != nil {
+		return stateError(e.store.Root(), err)
+	}
+	defer func() {
+		if err != nil {
+			// Not with ctx: it may be cancelled, and this is the clean-up.
+			clean := context.WithoutCancel(ctx)
+			e.mach.removeVolumes(clean, c)
+			if !c.View {
+				err = errors.Join(err, snaps.Remove(clean, c.ID))
+			}
+			d.Abort()
+		}
+	}()
+	if !c.View {
+		if err := snaps.Create(ctx, c.ID, c.Layer); err != nil {
+			return fmt.Errorf("create root filesystem: %w", err)
+		}
+	}
+	if err := e.furnish(ctx, c, snaps); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for tries := 0; ; tries++ {
+		lock, err := d.Commit(!c.HostConfig.AutoRemove)
+		var taken *record.NameTakenError
+		if errors.As(err, &taken) && mayRename && tries < 20 {
+			name := names.Random()
+			if tries > 5 {
+				name += "_" + c.ID[:6]
+			}
+			if err := d.SetName(name); err != nil {
+				return err
+			}
+			continue
+		}
+		lock.Release()
+		return err
+	}
+}
+
+func (e *Engine) unpack(ctx context.Context, snaps snapshot.Driver, img *image.Image) error {
+	if u, ok := snaps.(interface {
+		UnpackImage(ctx context.Context, id string) error
+	}); ok {
+		return u.UnpackImage(ctx, img.ID)
+	}
+	return snaps.Unpack(ctx, e.images.SnapshotLayers(img))
+}
+
+// furnish makes what a container has beside its root filesystem.
+func (e *Engine) furnish(ctx context.Context, c *record.Container, snaps snapshot.Driver) error {
+	if err := netfiles.Write(c.Dir(), c.Config, c.HostConfig); err != nil {
+		return err
+	}
+	// Of the sources only volumes: a bind's directory is made at the start.
+	fresh, err := volume.Sources(onlyVolumes(c.Mounts))
+	if err != nil || len(fresh) == 0 {
+		return err
+	}
+	mounts, err := rootMounts(c, snaps)
+	if err != nil {
+		return err
+	}
+	return e.mach.copyUp(ctx, c, mounts, snaps.Dir(c.ID), fresh)
+}
+
+func onlyVolumes(list []record.Mount) []record.Mount {
+	var out []record.Mount
+	for _, m := range list {
+		if m.Type == "volume" {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// hostName is the host's name, for containers that cannot have one of their own.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}

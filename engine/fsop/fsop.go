@@ -1,0 +1,194 @@
+// Package fsop works on files that the calling process cannot: as root of the
+// containers' user namespace, where every ID of the range is ours, or in a mount
+// namespace of its own, where a container's root can be looked at.
+//
+// The work is done by our own binary, called by Name, which reads a request from
+// descriptor 0 and answers on descriptor 1.
+package fsop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"coracle/backends/isolate/userns"
+	"coracle/fs/snapshot"
+	"coracle/internal/sys"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Name is argv[0] of the helper.
+const Name = "coracle-fsop"
+
+// Where is the snapshot driver to work on.
+type Where struct {
+	Rung    string
+	Dir     string
+	Images  string // the image store's directory
+	Options snapshot.Options
+}
+
+// Copy is one directory to be filled from a container's root.
+type Copy struct {
+	From string // inside the root
+	To   string // on the host
+}
+
+// request is what the helper is to do.
+type request struct {
+	Op     string // "unpack", "create", "remove", "removelayer", "clean", "usage", "copy", "delete"
+	Where  Where
+	ID     string
+	Chain  string
+	Mounts []specs.Mount
+	Root   string
+	Copies []Copy
+}
+
+// answer is what came of it.
+type answer struct {
+	Err   string
+	Errno syscall.Errno
+	In    bool // ErrInUse
+	Un    bool // ErrUnsupported
+	N     int64
+}
+
+// remoteError is an error of the helper; errno and sentinels stay reachable.
+type remoteError struct {
+	msg   string
+	cause error
+}
+
+func (e *remoteError) Error() string { return e.msg }
+func (e *remoteError) Unwrap() error { return e.cause }
+
+// Helper starts the helper somewhere.
+type Helper func(ctx context.Context, files []*os.File) (wait func() error, err error)
+
+// InUserNS starts it as root of a user namespace with maps.
+func InUserNS(maps userns.IDMaps) Helper {
+	return func(ctx context.Context, files []*os.File) (func() error, error) {
+		return userns.Command(ctx, maps, Name, files)
+	}
+}
+
+// InMountNS starts it, as root, in a mount namespace of its own.
+func InMountNS() Helper {
+	return func(ctx context.Context, files []*os.File) (func() error, error) {
+		exe, err := os.Readlink("/proc/self/exe")
+		if err != nil {
+			return nil, err
+		}
+		f := sys.Fork{Flags: unix.CLONE_NEWNS, Path: exe, Args: []string{Name}, Env: os.Environ()}
+		for _, file := range files {
+			f.Files = append(f.Files, int(file.Fd()))
+		}
+		pid, err := f.Exec()
+		if err != nil {
+			return nil, err
+		}
+		stop := context.AfterFunc(ctx, func() { unix.Kill(pid, unix.SIGKILL) })
+		return func() error {
+			defer stop()
+			var ws unix.WaitStatus
+			for {
+				_, err := unix.Wait4(pid, &ws, 0, nil)
+				if err == nil && ws.ExitStatus() != 0 {
+					return fmt.Errorf("%s: status %#x", Name, ws)
+				}
+				if err != unix.EINTR {
+					return os.NewSyscallError("wait4", err)
+				}
+			}
+		}, nil
+	}
+}
+
+// call has the helper do r.
+func (h Helper) call(ctx context.Context, r *request) (int64, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return 0, err
+	}
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		theirIn.Close()
+		return 0, err
+	}
+	defer out.Close()
+	wait, err := h(ctx, []*os.File{theirIn, theirOut, os.Stderr})
+	theirIn.Close()
+	theirOut.Close()
+	if err != nil {
+		return 0, err
+	}
+	in.Write(data)
+	in.Close()
+	reply, err := io.ReadAll(out)
+	if e := wait(); err == nil {
+		err = e
+	}
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	var a answer
+	if json.Unmarshal(reply, &a) != nil {
+		if err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, fmt.Errorf("%s %s: %w", Name, r.Op, err)
+	}
+	return a.N, a.err()
+}
+
+func (a *answer) err() error {
+	if a.Err == "" {
+		return nil
+	}
+	e := &remoteError{msg: a.Err}
+	switch {
+	case a.In:
+		e.cause = snapshot.ErrInUse
+	case a.Un:
+		e.cause = snapshot.ErrUnsupported
+	case a.Errno != 0:
+		e.cause = a.Errno
+	}
+	return e
+}
+
+func answerOf(n int64, err error) answer {
+	a := answer{N: n}
+	if err == nil {
+		return a
+	}
+	a.Err = err.Error()
+	errors.As(err, &a.Errno)
+	a.In, a.Un = errors.Is(err, snapshot.ErrInUse), errors.Is(err, snapshot.ErrUnsupported)
+	return a
+}
+
+// CopyUp fills directories from a container's root, which is mounted at root in
+// the helper's mount namespace.
+func (h Helper) CopyUp(ctx context.Context, mounts []specs.Mount, root string, copies []Copy) error {
+	_, err := h.call(ctx, &request{Op: "copy", Mounts: mounts, Root: root, Copies: copies})
+	return err
+}
+
+// Delete deletes a tree.
+func (h Helper) Delete(ctx context.Context, path string) error {
+	_, err := h.call(ctx, &request{Op: "delete", Root: path})
+	return err
+}

@@ -1,0 +1,159 @@
+package fsop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"coracle/fs/tree"
+	"coracle/image"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Main is the helper's main; it returns the exit code.
+func Main(open Opener) int {
+	data, err := io.ReadAll(os.Stdin)
+	var r request
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	var n int64
+	if err == nil {
+		// The files' modes are those of the archive or the source.
+		unix.Umask(0)
+		n, err = r.run(context.Background(), open)
+	}
+	if json.NewEncoder(os.Stdout).Encode(answerOf(n, err)) != nil {
+		return 1
+	}
+	return 0
+}
+
+func (r *request) run(ctx context.Context, open Opener) (int64, error) {
+	switch r.Op {
+	case "copy":
+		return 0, CopyUp(ctx, r.Mounts, r.Root, r.Copies)
+	case "delete":
+		return 0, tree.Remove(ctx, r.Root)
+	}
+	d, err := open(r.Where.Rung, r.Where.Dir, r.Where.Options)
+	if err != nil {
+		return 0, err
+	}
+	switch r.Op {
+	case "unpack":
+		store, err := image.Open(r.Where.Images)
+		if err != nil {
+			return 0, err
+		}
+		img, err := store.Get(ctx, r.ID, "")
+		if err != nil {
+			return 0, err
+		}
+		return 0, d.Unpack(ctx, store.SnapshotLayers(img))
+	case "create":
+		return 0, d.Create(ctx, r.ID, r.Chain)
+	case "remove":
+		return 0, d.Remove(ctx, r.ID)
+	case "removelayer":
+		return 0, d.RemoveLayer(ctx, r.Chain)
+	case "clean":
+		return 0, d.Clean(ctx)
+	case "usage":
+		return d.Usage(r.ID)
+	}
+	return 0, fmt.Errorf("%s: unknown request %q", Name, r.Op)
+}
+
+// CopyUp mounts a root and fills directories from it. With no mounts the root is
+// a directory as it is, and this can be called in any process.
+func CopyUp(ctx context.Context, mounts []specs.Mount, root string, copies []Copy) error {
+	if len(mounts) > 0 {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return os.NewSyscallError("make mounts private", err)
+		}
+		for _, m := range mounts {
+			if err := mount(m, root); err != nil {
+				return fmt.Errorf("mount %s on %s: %w", m.Type, root, err)
+			}
+		}
+	}
+	for _, c := range copies {
+		// The image may hold links to anywhere.
+		from, err := securejoin.SecureJoin(root, c.From)
+		if err != nil {
+			return err
+		}
+		st, err := os.Lstat(from)
+		if errors.Is(err, os.ErrNotExist) || err == nil && !st.IsDir() {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := fill(ctx, from, c.To); err != nil {
+			return fmt.Errorf("copy %s of the image to its volume: %w", c.From, err)
+		}
+	}
+	return nil
+}
+
+// fill copies into a directory beside, which takes the volume's place when it is
+// complete: a volume that was filled half would not be filled again.
+func fill(ctx context.Context, from, to string) error {
+	aside := filepath.Dir(to) + "/.filling"
+	if err := tree.Remove(ctx, aside); err != nil {
+		return err
+	}
+	if err := os.Mkdir(aside, 0o755); err != nil {
+		return err
+	}
+	err := tree.Copy(ctx, from, aside, tree.CopyOptions{})
+	if err == nil {
+		err = unix.Rename(aside, to) // to is empty
+	}
+	if err != nil {
+		tree.Remove(ctx, aside)
+	}
+	return err
+}
+
+func mount(m specs.Mount, root string) error {
+	var flags uintptr
+	var data []string
+	chdir := ""
+	for _, o := range m.Options {
+		switch {
+		case o == "bind":
+			flags |= unix.MS_BIND
+		case o == "rbind":
+			flags |= unix.MS_BIND | unix.MS_REC
+		case o == "ro":
+			flags |= unix.MS_RDONLY
+		case o == "nodev":
+			flags |= unix.MS_NODEV
+		case o == "nosuid":
+			flags |= unix.MS_NOSUID
+		case strings.HasPrefix(o, "x-chdir="):
+			chdir = strings.TrimPrefix(o, "x-chdir=")
+		case strings.HasPrefix(o, "x-"), o == "rw", o == "":
+		default:
+			data = append(data, o)
+		}
+	}
+	if chdir != "" {
+		if err := os.Chdir(chdir); err != nil {
+			return err
+		}
+		defer os.Chdir("/")
+	}
+	return os.NewSyscallError("mount", unix.Mount(m.Source, root, m.Type, flags, strings.Join(data, ",")))
+}

@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"coracle/engine/record"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+)
+
+// Inspect tells all about a container.
+func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container.InspectResponse, error) {
+	c, s, err := e.find(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if e.made == nil && c.Dir() == "" {
+		return nil, noContainer(ref, record.ErrNotFound)
+	}
+	out := &container.InspectResponse{
+		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: stateOf(&s),
+		Image: c.ImageID, Name: "/" + c.Name, Driver: c.Drivers.Rootfs, Platform: "linux",
+		ResolvConfPath: filepath.Join(c.Dir(), "resolv.conf"), HostnamePath: filepath.Join(c.Dir(), "hostname"),
+		HostsPath: filepath.Join(c.Dir(), "hosts"), LogPath: logPath(c),
+		HostConfig: c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
+		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: e.graph(c)},
+		NetworkSettings: &container.NetworkSettings{
+			Ports: network.PortMap{}, Networks: networks(c),
+		},
+	}
+	if c.HostConfig.LogConfig.Type == "none" {
+		out.LogPath = ""
+	}
+	if size {
+		rw, root := e.sizes(ctx, c)
+		out.SizeRw, out.SizeRootFs = &rw, &root
+	}
+	return out, nil
+}
+
+func stateOf(s *record.State) *container.State {
+	return &container.State{
+		Status: s.Status(), Running: s.Running, Paused: s.Paused, OOMKilled: s.OOMKilled, Dead: s.Dead,
+		Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
+		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
+	}
+}
+
+// graph says where the root filesystem is and which rungs the container was made
+// for.
+func (e *Engine) graph(c *record.Container) map[string]string {
+	d := c.Drivers
+	data := map[string]string{"Isolation": d.Isolation, "Limits": d.Limits, "Wiring": d.Wiring, "Entering": d.Entering}
+	if snaps, err := e.mach.snapshots(d.Rootfs, d.Isolation); err == nil && !c.View {
+		if dir := snaps.Dir(c.ID); dir != "" {
+			data["Dir"] = dir
+		}
+	}
+	return data
+}

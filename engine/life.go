@@ -1,0 +1,351 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"coracle/backends/isolate"
+	"coracle/backends/limits"
+	"coracle/engine/logs"
+	"coracle/engine/record"
+	"coracle/engine/spec"
+	"coracle/engine/stream"
+	"coracle/engine/volume"
+	"coracle/fs/snapshot"
+)
+
+// strayGrace is how long output may be silent, after every process of a
+// container was killed, before a stranger who holds its pipes is not waited for.
+const strayGrace = time.Second
+
+// life is one run of a container, seen from its monitor: everything that is made
+// for it on the host, in the order in which it is unmade.
+type life struct {
+	e     *Engine
+	c     *record.Container
+	mon   *record.Lock
+	state record.State
+
+	snaps  snapshot.Driver
+	iso    isolate.Driver
+	group  limits.Group
+	plan   *spec.Plan
+	bundle *isolate.Bundle
+	log    *logs.Writer
+	pump   *stream.Pump
+	server *stream.Server
+	proc   isolate.Process
+}
+
+// begin takes the monitor's lock, builds everything and starts the first
+// process. The object lock is held by the caller, or by the process that waits
+// for the caller. When it fails nothing is left but the state that says why.
+func (e *Engine) begin(ctx context.Context, c *record.Container, sink *stream.Sink, size func() (rows, cols uint16)) (*life, error) {
+	l := &life{e: e, c: c}
+	var err error
+	if l.mon, err = c.LockMonitor(); err != nil {
+		if errors.Is(err, record.ErrBusy) {
+			return nil, fail(NotModified, err, "container %s is already running", c.ID)
+		}
+		return nil, err
+	}
+	if l.state, err = c.State(); err != nil {
+		l.mon.Release()
+		return nil, err
+	}
+	if l.state.Dirty {
+		if err := e.sweep(ctx, c, &l.state); err != nil {
+			l.mon.Release()
+			return nil, fmt.Errorf("clean up after the last run: %w", err)
+		}
+	}
+	// From here on a killed monitor leaves something to sweep.
+	l.state = record.State{
+		Dirty: true, Boot: record.Boot(), Monitor: os.Getpid(), MonitorStart: record.StartTime(os.Getpid()),
+		StartedAt: l.state.StartedAt, FinishedAt: l.state.FinishedAt, ExitCode: l.state.ExitCode,
+	}
+	if err := c.SetState(l.state, false); err != nil {
+		l.mon.Release()
+		return nil, err
+	}
+	if err := l.start(ctx, sink, size); err != nil {
+		l.failed(err)
+		return nil, err
+	}
+	return l, nil
+}
+
+// failed undoes a start that failed and keeps the reason.
+func (l *life) failed(err error) {
+	ctx := context.Background()
+	if l.pump != nil {
+		l.pump.Abort()
+	}
+	if l.log != nil {
+		l.log.Close()
+	}
+	code := exitCode(err)
+	text := startError(append([]string{l.c.Path}, l.c.Args...), err).Error()
+	if e := l.e.sweep(ctx, l.c, &l.state); e != nil {
+		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", l.c.ID[:12], e))
+	}
+	l.state.Running, l.state.Pid, l.state.ExitCode, l.state.Error = false, 0, code, text
+	l.c.SetState(l.state, !l.c.HostConfig.AutoRemove)
+	l.mon.Release()
+}
+
+func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, cols uint16)) error {
+	if err := l.assemble(); err != nil {
+		return err
+	}
+	if err := l.limit(); err != nil {
+		return err
+	}
+	if err := l.streams(sink); err != nil {
+		return err
+	}
+	b := l.bundle
+	b.IO.Stdin, b.IO.Stdout, b.IO.Stderr = l.pump.Child()
+	b.IO.Terminal = l.c.Config.Tty
+	if size != nil {
+		b.IO.Rows, b.IO.Cols = size()
+	} else {
+		b.IO.Rows, b.IO.Cols = uint16(l.c.HostConfig.ConsoleSize[0]), uint16(l.c.HostConfig.ConsoleSize[1])
+	}
+	proc, err := l.iso.Start(ctx, b)
+	if err != nil {
+		return err
+	}
+	l.proc = proc
+	for _, w := range proc.Warnings() {
+		l.e.opt.Warn(w)
+	}
+	l.pump.Started(proc.Console())
+	return l.announce()
+}
+
+// assemble finds the drivers and makes the spec.
+func (l *life) assemble() (err error) {
+	c, m := l.c, l.e.mach
+	if l.snaps, err = m.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err != nil {
+		return err
+	}
+	if l.iso, err = m.isolation(c.Drivers.Isolation); err != nil {
+		return err
+	}
+	if _, err := volume.Sources(c.Mounts); err != nil {
+		return err
+	}
+	mounts, err := rootMounts(c, l.snaps)
+	if err != nil {
+		return fmt.Errorf("root filesystem (%s): %w", c.Drivers.Rootfs, err)
+	}
+	root := rootDir(c, l.snaps)
+	if len(mounts) > 0 {
+		if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	l.plan, err = spec.Build(spec.Input{
+		C: c, Report: l.e.report, Root: root, SingleID: spec.UserNS(c.Drivers.Isolation) && m.maps().Single,
+		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup"),
+	})
+	if err != nil {
+		return err
+	}
+	p := l.plan
+	l.bundle = &isolate.Bundle{
+		ID: c.ID, Spec: p.Spec, RootMounts: mounts, RunDir: c.RunDir, Init: p.Init || c.Drivers.Entering == "agent",
+		Seccomp: early(p.Seccomp), User: p.User, GroupAdd: p.GroupAdd, Loopback: p.Loopback,
+	}
+	return nil
+}
+
+// early runs f at once, beside what follows, and waits for it where it is needed.
+func early(f func() ([]byte, error)) func() ([]byte, error) {
+	var data []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		data, err = f()
+	}()
+	return func() ([]byte, error) {
+		<-done
+		return data, err
+	}
+}
+
+// limit makes the container's group.
+func (l *life) limit() error {
+	d, err := l.e.mach.limits(l.c.Drivers.Limits)
+	if err != nil {
+		return err
+	}
+	group, not, err := d.Create(l.c.ID, l.c.HostConfig.CgroupParent, l.plan.Spec.Linux.Resources)
+	if err != nil {
+		return fmt.Errorf("limits (%s): %w", d.Name(), err)
+	}
+	l.group = group
+	for _, n := range not {
+		text := n.Limit + " cannot be held: " + n.Why
+		if l.e.opt.Strict {
+			return fail(Unavailable, nil, "%s", text)
+		}
+		l.e.opt.Warn(text)
+	}
+	p := l.plan.Spec.Process
+	p.Rlimits = append(group.Rlimits(), p.Rlimits...)
+	l.bundle.Nice, l.bundle.Joined = group.Nice(), group.Add
+	return nil
+}
+
+// streams opens the log and the pipes.
+func (l *life) streams(sink *stream.Sink) (err error) {
+	c := l.c
+	opt := stream.Options{Tty: c.Config.Tty, Stdin: c.Config.OpenStdin}
+	if c.HostConfig.LogConfig.Type != "none" {
+		o, err := logs.ParseOptions(c.HostConfig.LogConfig.Config)
+		if err != nil {
+			return invalid(err)
+		}
+		// A log that cannot be opened (a full disk) does not keep the
+		// container from running.
+		if l.log, err = logs.Open(logPath(c), o); err != nil {
+			l.e.opt.Warn("no log: " + err.Error())
+			l.log = nil
+		} else {
+			opt.Log, opt.ErrLog = l.log.Stdout(), l.log.Stderr()
+		}
+	}
+	if l.pump, err = stream.New(opt); err != nil {
+		return err
+	}
+	if sink != nil {
+		l.pump.Add(sink)
+	}
+	return nil
+}
+
+func logPath(c *record.Container) string { return filepath.Join(c.Dir(), "json.log") }
+
+// announce makes it known that the container runs.
+func (l *life) announce() error {
+	s := &l.state
+	s.Running, s.Pid, s.StartTime, s.StartedAt = true, l.proc.PID(), l.proc.StartTime(), time.Now().UTC()
+	s.ExitCode, s.Error, s.OOMKilled = 0, "", false
+	err := l.c.SetState(*s, false)
+	if err == nil {
+		l.server, err = stream.Serve(l.c.RunDir, l.pump, l.proc.Signal)
+	}
+	if err == nil && l.c.PIDFile != "" {
+		err = record.WriteFile(l.c.PIDFile, []byte(strconv.Itoa(s.Pid)+"\n"), 0o644, false)
+	}
+	if err != nil {
+		l.proc.Signal(syscall.SIGKILL)
+		l.proc.Wait()
+		l.pump.Finish(strayGrace)
+		l.pump = nil
+		if l.server != nil {
+			l.server.Close(137)
+		}
+	}
+	return err
+}
+
+// wait waits for the container's end, cleans up after it and returns its exit
+// code.
+func (l *life) wait() int {
+	ws, err := l.proc.Wait()
+	code := 255
+	switch {
+	case err != nil:
+	case ws.Signaled():
+		code = 128 + int(ws.Signal())
+	default:
+		code = ws.ExitStatus()
+	}
+	l.finish(code)
+	return code
+}
+
+func (l *life) finish(code int) {
+	c, s, ctx := l.c, &l.state, context.Background()
+	s.OOMKilled = l.group.OOMKills() > 0
+	err := l.e.kill(ctx, l.iso, l.group, l.target(true))
+	l.pump.Finish(strayGrace)
+	if l.log != nil {
+		if s.LogDropped, _ = l.log.Close(); s.LogDropped > 0 {
+			l.e.opt.Warn(fmt.Sprintf("container %s: %d bytes of its log could not be written", c.ID[:12], s.LogDropped))
+		}
+	}
+	if err == nil {
+		err = l.group.Remove()
+	}
+	if err != nil {
+		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", c.ID[:12], err))
+	}
+	if c.PIDFile != "" {
+		dropPIDFile(c.PIDFile, s.Pid)
+	}
+	s.Running, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, 0, 0, err != nil
+	s.ExitCode, s.FinishedAt = code, time.Now().UTC()
+	if !c.HostConfig.AutoRemove {
+		if err := c.SetState(*s, true); err != nil {
+			l.e.opt.Warn(fmt.Sprintf("container %s: %v", c.ID[:12], err))
+		}
+	} else if err == nil {
+		if err := l.e.discard(ctx, c, true); err != nil {
+			l.e.opt.Warn(fmt.Sprintf("remove container %s: %v", c.ID[:12], err))
+		}
+	}
+	// The last word: who waits by the socket gets the exit code, and who waits
+	// for the lock finds the state written.
+	l.mon.Release()
+	l.server.Close(code)
+}
+
+// dropPIDFile deletes a PID file if it is still ours.
+func dropPIDFile(path string, pid int) {
+	data, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(data)) == strconv.Itoa(pid) {
+		os.Remove(path)
+	}
+}
+
+// target names the container for its isolation driver. With gone, its first
+// process was waited for.
+func (l *life) target(gone bool) isolate.Target {
+	t := isolate.Target{ID: l.c.ID, Spec: l.bundle.Spec, RootMounts: l.bundle.RootMounts, RunDir: l.c.RunDir}
+	if !gone {
+		t.PID, t.StartTime = l.state.Pid, l.state.StartTime
+	}
+	return t
+}
+
+// signal passes a signal on, or resizes the terminal.
+func (l *life) signal(sig os.Signal, size func() (rows, cols uint16)) {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return
+	}
+	switch s {
+	case syscall.SIGWINCH:
+		if l.c.Config.Tty {
+			if size != nil {
+				l.pump.Resize(size())
+			}
+			return
+		}
+	case syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG:
+		return
+	}
+	l.proc.Signal(s)
+}

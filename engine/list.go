@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"coracle/engine/record"
+
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+)
+
+// entry is a container with its settled state.
+type listed struct {
+	c *record.Container
+	s record.State
+}
+
+// all lists every container, newest first, and cleans up what killed processes
+// left behind.
+func (e *Engine) all(ctx context.Context) ([]listed, error) {
+	ids, remains, err := e.store.IDs()
+	if err != nil {
+		return nil, err
+	}
+	if len(remains) > 0 {
+		e.clean(ctx, remains)
+	}
+	list := make([]listed, 0, len(ids))
+	for _, id := range ids {
+		c, err := e.store.Load(id)
+		if err != nil {
+			if _, gone := e.store.Find(id); gone == nil {
+				e.opt.Warn(fmt.Sprintf("container %s: %v", id[:12], err))
+			}
+			continue
+		}
+		s, err := e.settle(ctx, c)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		list = append(list, listed{c, s})
+	}
+	slices.SortFunc(list, func(a, b listed) int { return b.c.Created.Compare(a.c.Created) })
+	return list, nil
+}
+
+// List lists containers, newest first.
+func (e *Engine) List(ctx context.Context, opt ListOptions) ([]container.Summary, error) {
+	f, err := newFilter(opt.Filters)
+	if err != nil {
+		return nil, err
+	}
+	list, err := e.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.resolve(ctx, e, list); err != nil {
+		return nil, err
+	}
+	// Docker: a filter by state shows others than the running ones too.
+	every := opt.All || opt.Last > 0 || f.has("status") || f.has("exited")
+	out := []container.Summary{}
+	for _, l := range list {
+		if opt.Last > 0 && len(out) >= opt.Last {
+			break
+		}
+		if !every && !l.s.Running || !f.match(l) {
+			continue
+		}
+		out = append(out, e.summary(ctx, l, opt.Size))
+	}
+	return out, nil
+}
+
+func (e *Engine) summary(ctx context.Context, l listed, size bool) container.Summary {
+	c := l.c
+	s := container.Summary{
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID,
+		Command: strings.Join(append([]string{c.Path}, c.Args...), " "), Created: c.Created.Unix(),
+		Ports: []container.PortSummary{}, Labels: c.Config.Labels, State: l.s.Status(), Status: statusText(&l.s, time.Now()),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(c)},
+		Mounts:          mountPoints(c),
+	}
+	s.HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
+	if size {
+		s.SizeRw, s.SizeRootFs = e.sizes(ctx, c)
+	}
+	return s
+}
+
+// sizes are what the container wrote, and that with its image.
+func (e *Engine) sizes(ctx context.Context, c *record.Container) (rw, root int64) {
+	if snaps, err := e.mach.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err == nil && !c.View {
+		rw, _ = snaps.Usage(c.ID)
+	}
+	if img, err := e.images.Get(ctx, c.ImageID, ""); err == nil {
+		root = img.Size
+	}
+	return rw, rw + root
+}
+
+func mountPoints(c *record.Container) []container.MountPoint {
+	out := []container.MountPoint{}
+	for _, m := range c.Mounts {
+		p := m.MountPoint
+		if p.Type == mount.TypeTmpfs {
+			p.Source = ""
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// networks is how Docker shows the network that a container is in.
+func networks(c *record.Container) map[string]*network.EndpointSettings {
+	name := "host"
+	if c.HostConfig.NetworkMode.IsNone() || c.Config.NetworkDisabled {
+		name = "none"
+	}
+	return map[string]*network.EndpointSettings{name: {}}
+}
+
+// statusText is ps's "Up 3 minutes".
+func statusText(s *record.State, now time.Time) string {
+	switch s.Status() {
+	case container.StateDead:
+		return "Dead"
+	case container.StateCreated:
+		return "Created"
+	case container.StateExited:
+		return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+	case container.StatePaused:
+		return fmt.Sprintf("Up %s (Paused)", units.HumanDuration(now.Sub(s.StartedAt)))
+	default:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+	}
+}

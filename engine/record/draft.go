@@ -1,0 +1,167 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Draft is a container being made. Its object lock is held until it is
+// committed or aborted; one whose lock is free was left by someone killed.
+type Draft struct {
+	s    *Store
+	c    *Container
+	lock *Lock
+}
+
+// Begin makes the draft of c and writes its record, so that whoever finds it
+// half-made knows what to clean.
+func (s *Store) Begin(c *Container) (*Draft, error) {
+	c.Format, c.RunDir = Format, filepath.Join(s.run, "containers", c.ID)
+	c.dir = filepath.Join(s.containers(), makingPrefix+c.ID)
+	lock, err := s.lockDir(c.RunDir, true)
+	if err != nil {
+		return nil, err
+	}
+	d := &Draft{s, c, lock}
+	if err := os.Mkdir(c.dir, 0o711); err != nil {
+		d.Abort()
+		return nil, err
+	}
+	if err := writeJSON(filepath.Join(c.dir, "config.json"), c, false); err != nil {
+		d.Abort()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Commit gives the container its name and makes it appear, both or neither.
+// With durable it survives a power cut. The object lock is handed to the caller.
+func (d *Draft) Commit(durable bool) (*Lock, error) {
+	c := d.c
+	if durable {
+		if err := writeJSON(filepath.Join(c.dir, "config.json"), c, true); err != nil {
+			return nil, err
+		}
+	}
+	final := filepath.Join(d.s.containers(), c.ID)
+	err := d.s.names(func() error {
+		id, err := d.s.named(c.Name)
+		if err != nil {
+			return err
+		}
+		if id != "" {
+			return &NameTakenError{Name: c.Name, ID: id}
+		}
+		path := filepath.Join(d.s.root, "names", c.Name)
+		if err := WriteFile(path, []byte(c.ID+"\n"), 0o600, durable); err != nil {
+			return err
+		}
+		if err := os.Rename(c.dir, final); err != nil {
+			os.Remove(path)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.dir = final
+	if durable {
+		SyncDir(d.s.containers())
+	}
+	return d.lock, nil
+}
+
+// SetName changes the name before Commit.
+func (d *Draft) SetName(name string) error {
+	d.c.Name = name
+	return writeJSON(filepath.Join(d.c.dir, "config.json"), d.c, false)
+}
+
+// Abort deletes the draft.
+func (d *Draft) Abort() {
+	os.RemoveAll(d.c.dir)
+	os.RemoveAll(d.c.RunDir)
+	d.lock.Release()
+}
+
+// Detach takes a container out of sight: its name is free and nobody finds it.
+// What it held is then deleted, and Delete ends it.
+func (s *Store) Detach(c *Container) error {
+	aside := filepath.Join(s.containers(), removingPrefix+c.ID)
+	if err := os.Rename(c.dir, aside); err != nil {
+		if errors.Is(err, os.ErrNotExist) && c.dir == aside {
+			return nil
+		}
+		return err
+	}
+	c.dir = aside
+	return s.names(func() error {
+		path := filepath.Join(s.root, "names", c.Name)
+		data, err := os.ReadFile(path)
+		if err == nil && strings.TrimSpace(string(data)) == c.ID {
+			os.Remove(path)
+		}
+		return nil
+	})
+}
+
+// Delete deletes what is left of a detached container.
+func (s *Store) Delete(c *Container) error {
+	if err := RemoveAll(c.RunDir); err != nil {
+		return err
+	}
+	return RemoveAll(c.dir)
+}
+
+// RemoveAll deletes a tree. Before Linux 4.4 a directory on which something is
+// mounted in another namespace is busy until that namespace is gone, which the
+// kernel may do a little after the last process ended.
+func RemoveAll(path string) error {
+	var err error
+	for wait := 1; wait <= 256; wait *= 2 {
+		if err = os.RemoveAll(path); !errors.Is(err, syscall.EBUSY) {
+			return err
+		}
+		pause(wait)
+	}
+	return err
+}
+
+// Remains opens what someone killed left behind: a container half-made or
+// half-removed. ErrBusy: it is someone's work.
+func (s *Store) Remains(name string) (*Container, *Lock, error) {
+	id := strings.TrimPrefix(strings.TrimPrefix(name, makingPrefix), removingPrefix)
+	if !IsID(id) {
+		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, name)
+	}
+	c, err := s.load(name)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+			c = &Container{ID: id, RunDir: filepath.Join(s.run, "containers", id), dir: filepath.Join(s.containers(), name)}
+		} else {
+			return nil, nil, err
+		}
+	}
+	lock, err := s.lockDir(c.RunDir, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	mon, err := c.LockMonitor()
+	if err != nil {
+		lock.Release()
+		return nil, nil, err
+	}
+	lock.more = mon
+	return c, lock, nil
+}
+
+// Blank is a container of which nothing is known but its ID, because its record
+// cannot be read.
+func (s *Store) Blank(id string) *Container {
+	return &Container{ID: id, RunDir: filepath.Join(s.run, "containers", id), dir: filepath.Join(s.containers(), id)}
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+
+	"coracle/engine/record"
+)
+
+// Remove deletes a container; with volumes also its anonymous volumes.
+func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
+	e.made = nil
+	c, err := e.findDamaged(ref)
+	if err != nil {
+		return err
+	}
+	lock, err := e.store.Lock(c)
+	if err != nil {
+		return noContainer(ref, err)
+	}
+	defer lock.Release()
+	mon, err := c.LockMonitor()
+	if errors.Is(err, record.ErrBusy) {
+		if mon, err = e.evict(ctx, c, force); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer mon.Release()
+	if _, err := os.Lstat(c.Dir()); err != nil {
+		return nil // its monitor removed it: --rm
+	}
+	if c.Config == nil {
+		return e.cleanOne(ctx, c, false)
+	}
+	s, err := c.State()
+	if err != nil && !errors.Is(err, record.ErrDamaged) {
+		return err
+	}
+	if s.Dirty || s.Running || err != nil {
+		if err := e.sweep(ctx, c, &s); err != nil {
+			return fail(Internal, err, "cannot remove container %q: %v", "/"+c.Name, err)
+		}
+	}
+	if err := e.discard(ctx, c, volumes || c.HostConfig.AutoRemove); err != nil {
+		return fail(Internal, err, "cannot remove container %q: %v", "/"+c.Name, err)
+	}
+	return nil
+}
+
+// findDamaged finds a container, also one whose record cannot be read, by its
+// whole ID or the beginning of it.
+func (e *Engine) findDamaged(ref string) (*record.Container, error) {
+	id, err := e.store.Find(ref)
+	if err != nil {
+		return nil, noContainer(ref, err)
+	}
+	c, err := e.store.Load(id)
+	if errors.Is(err, record.ErrDamaged) {
+		return e.store.Blank(id), nil
+	}
+	if err != nil {
+		return nil, noContainer(ref, err)
+	}
+	return c, nil
+}
+
+// evict kills a running container that is to be removed, and takes the place of
+// its monitor.
+func (e *Engine) evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, error) {
+	s, err := c.State()
+	if err != nil && !force {
+		return nil, err
+	}
+	if !force {
+		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.Name, s.Status())
+	}
+	pid, start := s.Pid, s.StartTime
+	if pid == 0 {
+		// Just starting: the container dies with its monitor.
+		pid, start = s.Monitor, s.MonitorStart
+	}
+	if err := record.Signal(pid, start, syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return nil, fail(Internal, err, "cannot remove container %q: could not kill: %v", "/"+c.Name, err)
+	}
+	select {
+	case err := <-awaiting(c):
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if _, err := os.Lstat(c.RunDir); err != nil {
+		return nil, nil
+	}
+	return c.LockMonitor()
+}

@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"coracle/engine/fsop"
+	"coracle/engine/record"
+	"coracle/engine/spec"
+	"coracle/engine/volume"
+	"coracle/fs/snapshot"
+	"coracle/fs/tree"
+	"coracle/probe"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// rootMounts are the mounts of c's root filesystem.
+func rootMounts(c *record.Container, snaps snapshot.Driver) ([]specs.Mount, error) {
+	if c.View {
+		return viewMounts(c, snaps)
+	}
+	return snaps.Mounts(c.ID)
+}
+
+// rootDir is where c's root is mounted, or is.
+func rootDir(c *record.Container, snaps snapshot.Driver) string {
+	if !c.View {
+		if dir := snaps.Dir(c.ID); dir != "" {
+			return dir
+		}
+	}
+	return filepath.Join(c.RunDir, "rootfs")
+}
+
+// copyUp fills fresh volumes with what the image has in their places.
+func (m *machine) copyUp(ctx context.Context, c *record.Container, mounts []specs.Mount, dir string, fresh []record.Mount) error {
+	var copies []fsop.Copy
+	for _, v := range fresh {
+		copies = append(copies, fsop.Copy{From: v.Destination, To: v.Source})
+	}
+	users := spec.UserNS(c.Drivers.Isolation)
+	if dir != "" && (!users || m.maps().Single) {
+		return fsop.CopyUp(ctx, nil, dir, copies)
+	}
+	root := filepath.Join(c.RunDir, "rootfs")
+	if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	helper := fsop.InMountNS()
+	if users {
+		helper = fsop.InUserNS(m.maps())
+	} else if m.report.Lacks(probe.NSMount) {
+		return errors.New("copy the image's files to a volume: needs mount namespaces or rootfs=copy")
+	}
+	if dir != "" {
+		return helper.CopyUp(ctx, nil, dir, copies)
+	}
+	return helper.CopyUp(ctx, mounts, root, copies)
+}
+
+// removeTree deletes a tree of a container's own files, which may belong to any
+// ID of its user namespace.
+func (m *machine) removeTree(ctx context.Context, c *record.Container, path string) error {
+	if spec.UserNS(c.Drivers.Isolation) && !m.maps().Single {
+		return fsop.InUserNS(m.maps()).Delete(ctx, path)
+	}
+	return tree.Remove(ctx, path)
+}
+
+func (m *machine) removeVolumes(ctx context.Context, c *record.Container) error {
+	return volume.RemoveAnonymous(c.Mounts, func(dir string) error {
+		if _, err := os.Lstat(dir); err != nil {
+			return nil
+		}
+		return m.removeTree(ctx, c, dir)
+	})
+}

@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"coracle/engine/record"
+	"coracle/engine/stream"
+)
+
+// find finds a container, settled; see settle.
+func (e *Engine) find(ctx context.Context, ref string) (*record.Container, record.State, error) {
+	if m := e.made; m != nil && m.c.ID == ref {
+		e.made = nil
+		return m.c, record.State{}, nil
+	}
+	id, err := e.store.Find(ref)
+	if err != nil {
+		return nil, record.State{}, noContainer(ref, err)
+	}
+	c, err := e.store.Load(id)
+	if err != nil {
+		return nil, record.State{}, noContainer(ref, err)
+	}
+	s, err := e.settle(ctx, c)
+	if err != nil {
+		return nil, s, noContainer(ref, err)
+	}
+	return c, s, nil
+}
+
+// Run starts a container and is its monitor until it ends. The container cannot
+// be detached from: it would lose its monitor.
+func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err error) {
+	c, state, err := e.find(ctx, ref)
+	if err != nil {
+		return 125, err
+	}
+	if state.Running {
+		return e.join(ctx, c, s)
+	}
+	// A write to a broken pipe is to be an error and not our end. Not ignored:
+	// the container would inherit that.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
+	lock, err := e.store.Lock(c)
+	if err != nil {
+		return 125, noContainer(ref, err)
+	}
+	l, err := e.begin(ctx, c, sinkOf(s), sizeOf(c, s))
+	if err != nil {
+		if c.HostConfig.AutoRemove && !isKind(err, NotModified) {
+			if e2 := e.discard(context.WithoutCancel(ctx), c, true); e2 != nil {
+				e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
+			}
+		}
+		lock.Release()
+		return 125, wrapStart(c, err)
+	}
+	lock.Release()
+	stop := context.AfterFunc(ctx, func() { l.proc.Signal(syscall.SIGKILL) })
+	defer stop()
+	done := make(chan struct{})
+	defer close(done)
+	go relay(l, s, done)
+	if s.Stdin != nil {
+		go l.pump.Feed(s.Stdin)
+	} else if c.Config.OpenStdin && c.Config.StdinOnce {
+		l.pump.CloseStdin()
+	}
+	return l.wait(), nil
+}
+
+// join attaches to a container that is running, for `start -a`.
+func (e *Engine) join(ctx context.Context, c *record.Container, s Streams) (int, error) {
+	code, _, err := e.Attach(ctx, c.ID, s)
+	return code, err
+}
+
+func sinkOf(s Streams) *stream.Sink {
+	if s.Stdout == nil && s.Stderr == nil {
+		return nil
+	}
+	return &stream.Sink{Stdout: s.Stdout, Stderr: s.Stderr, Reader: true}
+}
+
+func sizeOf(c *record.Container, s Streams) func() (rows, cols uint16) {
+	if !c.Config.Tty {
+		return nil
+	}
+	return s.Size
+}
+
+// relay passes the caller's signals on.
+func relay(l *life, s Streams, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case sig, ok := <-s.Signals:
+			if !ok {
+				return
+			}
+			l.signal(sig, s.Size)
+		}
+	}
+}
+
+func isKind(err error, k Kind) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == k
+}
+
+func wrapStart(c *record.Container, err error) error {
+	var e *Error
+	if errors.As(err, &e) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return startError(append([]string{c.Path}, c.Args...), err)
+}
+
+// Attach joins the streams of a container that is running.
+func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, detached bool, err error) {
+	c, state, err := e.find(ctx, ref)
+	if err != nil {
+		return 125, false, err
+	}
+	if !state.Running {
+		return 125, false, fail(Conflict, nil, "You cannot attach to a stopped container, start it first")
+	}
+	conn, err := stream.Dial(c.RunDir, stream.Request{Stdin: s.Stdin != nil, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil})
+	if err != nil {
+		return 125, false, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if s.Size != nil && c.Config.Tty {
+		conn.Resize(s.Size())
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go relayTo(conn, c, s, done)
+	left := make(chan struct{})
+	if s.Stdin != nil {
+		go func() {
+			_, err := io.Copy(struct{ io.Writer }{conn}, &stream.Detacher{R: s.Stdin, Keys: s.DetachKeys})
+			if errors.As(err, &stream.ErrDetached{}) {
+				close(left)
+				conn.Close()
+				return
+			}
+			if c.Config.StdinOnce || !c.Config.Tty {
+				conn.CloseStdin()
+			}
+		}()
+	}
+	code, ok, err := conn.Listen(orDiscard(s.Stdout), orDiscard(s.Stderr))
+	select {
+	case <-left:
+		return 0, true, nil
+	default:
+	}
+	if err != nil || ok {
+		return code, false, err
+	}
+	if ctx.Err() != nil {
+		return 125, false, ctx.Err()
+	}
+	// The monitor died without a word.
+	code, err = e.Wait(ctx, c.ID)
+	return code, false, err
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+func relayTo(conn *stream.Client, c *record.Container, s Streams, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case sig, ok := <-s.Signals:
+			if !ok {
+				return
+			}
+			n, isSignal := sig.(syscall.Signal)
+			switch {
+			case !isSignal, n == syscall.SIGCHLD, n == syscall.SIGPIPE, n == syscall.SIGURG:
+			case n == syscall.SIGWINCH && c.Config.Tty:
+				if s.Size != nil {
+					conn.Resize(s.Size())
+				}
+			default:
+				conn.Signal(n)
+			}
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package spec
+
+import (
+	"slices"
+	"sort"
+	"strings"
+
+	"coracle/backends/isolate/chroot"
+	"coracle/engine/record"
+	"coracle/probe"
+)
+
+// Cannot lists what the container asks for and its rung of isolation, on this
+// kernel, does not give; a line each, in the words of the flags. asked tells
+// whether the user named a host name.
+func Cannot(c *record.Container, report *probe.Report, asked bool) []string {
+	h := c.HostConfig
+	rung := c.Drivers.Isolation
+	var out []string
+	lacks := func(f probe.Feature) bool { return !Namespaced(rung) || report != nil && report.Lacks(f) }
+	say := func(when bool, what string) {
+		if when {
+			out = append(out, what)
+		}
+	}
+	say(lacks(netFeature(rung)) && (h.NetworkMode.IsNone() || c.Config.NetworkDisabled),
+		"--network none: no network namespace here, the container uses the host's network")
+	say(lacks(probe.NSUTS) && asked, "--hostname: no UTS namespace here, the container has the host's name")
+	say(lacks(probe.NSPID) && h.PidMode.IsPrivate() && Namespaced(rung), "no PID namespace here, the container sees the host's processes")
+	if len(h.Sysctls) > 0 && !Namespaced(rung) {
+		names := make([]string, 0, len(h.Sysctls))
+		for name := range h.Sysctls {
+			names = append(names, name)
+		}
+		sort.Strings(names)
+		say(true, "--sysctl "+strings.Join(names, ", ")+": no namespaces here, it would change the host")
+	}
+	if !Namespaced(rung) {
+		say(h.Privileged, "--privileged: with chroot alone a container never has "+strings.Join(chroot.Escapes(), ", "))
+		for _, cap := range h.CapAdd {
+			name := strings.ToUpper(cap)
+			if !strings.HasPrefix(name, "CAP_") {
+				name = "CAP_" + name
+			}
+			say(slices.Contains(chroot.Escapes(), name), "--cap-add "+cap+": with it root leaves a chroot")
+		}
+	}
+	return out
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"coracle/engine/record"
+	"coracle/engine/stream"
+
+	"github.com/moby/sys/signal"
+)
+
+const defaultGrace = 10 * time.Second
+
+// parseSignal reads a signal's name, with or without SIG, or its number.
+func parseSignal(s string) (syscall.Signal, error) {
+	n, err := signal.ParseSignal(s)
+	if err == nil && (n <= 0 || n > 64) {
+		err = errors.New("out of range")
+	}
+	if err != nil {
+		return 0, fail(Invalid, err, "invalid signal: %s", s)
+	}
+	return n, nil
+}
+
+// stopSettings are a container's own stop signal and time; negative: no bound.
+func stopSettings(c *record.Container) (syscall.Signal, time.Duration) {
+	sig, grace := syscall.SIGTERM, defaultGrace
+	if s, err := parseSignal(c.Config.StopSignal); err == nil {
+		sig = s
+	}
+	if t := c.Config.StopTimeout; t != nil {
+		grace = time.Duration(*t) * time.Second
+	}
+	return sig, grace
+}
+
+// Stop ends a container: signal ("" for its own), then SIGKILL after timeout
+// seconds (nil: its own or 10; negative: never).
+func (e *Engine) Stop(ctx context.Context, ref, signal string, timeout *int) error {
+	c, state, err := e.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if !state.Running {
+		return fail(NotModified, nil, "container %s is already stopped", c.ID)
+	}
+	sig, grace := stopSettings(c)
+	if signal != "" {
+		if sig, err = parseSignal(signal); err != nil {
+			return err
+		}
+	}
+	if timeout != nil {
+		grace = time.Duration(*timeout) * time.Second
+	}
+	return e.end(ctx, c, &state, sig, grace)
+}
+
+// end signals a running container and waits until its monitor is gone, and it
+// with it.
+func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, sig syscall.Signal, grace time.Duration) error {
+	if err := record.Signal(s.Pid, s.StartTime, sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
+	}
+	gone := awaiting(c)
+	var late <-chan time.Time
+	if grace >= 0 {
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case err := <-gone:
+		return e.ended(ctx, c, err)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late:
+	}
+	if err := record.Signal(s.Pid, s.StartTime, syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
+	}
+	select {
+	case err := <-gone:
+		return e.ended(ctx, c, err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func awaiting(c *record.Container) <-chan error {
+	gone := make(chan error, 1)
+	go func() { gone <- c.Await() }()
+	return gone
+}
+
+// ended: the monitor is gone. It may have been killed, and left all to us.
+func (e *Engine) ended(ctx context.Context, c *record.Container, err error) error {
+	if err != nil {
+		return err
+	}
+	if _, err := e.settle(ctx, c); err != nil && !errors.Is(err, record.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Kill sends a signal ("" for SIGKILL) to a container's first process. After
+// SIGKILL it waits for the end.
+func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
+	sig := syscall.SIGKILL
+	if signal != "" {
+		var err error
+		if sig, err = parseSignal(signal); err != nil {
+			return err
+		}
+	}
+	c, state, err := e.find(ctx, ref)
+	if err != nil {
+		return err
+	}
+	name := strings.TrimPrefix(ref, "/")
+	if !state.Running {
+		return fail(Conflict, nil, "cannot kill container: %s: container %s is not running", name, c.ID)
+	}
+	if sig == syscall.SIGKILL {
+		return e.end(ctx, c, &state, sig, defaultGrace)
+	}
+	err = record.Signal(state.Pid, state.StartTime, sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return fail(Conflict, err, "cannot kill container: %s: container %s is not running", name, c.ID)
+	}
+	if err != nil {
+		return fail(Internal, err, "cannot kill container: %s: signal %s: %v", name, strconv.Itoa(int(sig)), err)
+	}
+	return nil
+}
+
+// Wait blocks until a container has ended and returns its exit code. One that
+// was never started has ended.
+func (e *Engine) Wait(ctx context.Context, ref string) (code int, err error) {
+	c, state, err := e.find(ctx, ref)
+	if err != nil {
+		return 125, err
+	}
+	if !state.Running {
+		return state.ExitCode, nil
+	}
+	if conn, err := stream.Dial(c.RunDir, stream.Request{}); err == nil {
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		code, ok, _ := conn.Listen(nil, nil)
+		stop()
+		conn.Close()
+		if ctx.Err() != nil {
+			return 125, ctx.Err()
+		}
+		if ok {
+			return code, nil
+		}
+	}
+	select {
+	case err := <-awaiting(c):
+		if err != nil {
+			return 125, err
+		}
+	case <-ctx.Done():
+		return 125, ctx.Err()
+	}
+	state, err = e.settle(ctx, c)
+	if err != nil {
+		return 125, noContainer(ref, err)
+	}
+	return state.ExitCode, nil
+}

@@ -1,0 +1,141 @@
+package stream
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// Client is a connection to a monitor.
+type Client struct {
+	c    *net.UnixConn
+	r    *bufio.Reader
+	lock sync.Mutex
+}
+
+// Dial connects to the monitor whose socket is in dir.
+func Dial(dir string, req Request) (*Client, error) {
+	d, addr, err := address(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	c, err := net.DialUnix("unix", nil, addr)
+	if err != nil {
+		return nil, err
+	}
+	line, err := json.Marshal(req)
+	if err == nil {
+		_, err = c.Write(append(line, '\n'))
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &Client{c: c, r: bufio.NewReaderSize(c, bufSize)}, nil
+}
+
+// Close leaves.
+func (c *Client) Close() error { return c.c.Close() }
+
+func (c *Client) send(kind byte, data []byte) error {
+	_, err := frames{c.c, &c.lock, kind}.Write(data)
+	return err
+}
+
+// Write sends stdin.
+func (c *Client) Write(p []byte) (int, error) {
+	if err := c.send(frameIn, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// CloseStdin ends stdin.
+func (c *Client) CloseStdin() error { return c.send(frameInEOF, nil) }
+
+// Resize sends the terminal's size.
+func (c *Client) Resize(rows, cols uint16) error {
+	var data [4]byte
+	binary.BigEndian.PutUint16(data[:], rows)
+	binary.BigEndian.PutUint16(data[2:], cols)
+	return c.send(frameSize, data[:])
+}
+
+// Signal sends a signal to the process.
+func (c *Client) Signal(sig syscall.Signal) error { return c.send(frameSignal, []byte{byte(sig)}) }
+
+// Listen writes output to stdout and stderr until the process has ended. ok is
+// false when the monitor died without a word.
+func (c *Client) Listen(stdout, stderr io.Writer) (code int, ok bool, err error) {
+	for {
+		kind, data, err := readFrame(c.r)
+		if err != nil {
+			return 0, false, nil
+		}
+		switch kind {
+		case frameExit:
+			if len(data) == 4 {
+				return int(int32(binary.BigEndian.Uint32(data))), true, nil
+			}
+		case frameOut:
+			_, err = stdout.Write(data)
+		case frameErr:
+			_, err = stderr.Write(data)
+		}
+		if err != nil {
+			return 0, false, err
+		}
+	}
+}
+
+// Detacher reads until a sequence of keys was typed, which it does not pass on.
+type Detacher struct {
+	R    io.Reader
+	Keys []byte
+	held int // how much of Keys was seen
+}
+
+// ErrDetached says that the keys were typed.
+type ErrDetached struct{}
+
+func (ErrDetached) Error() string { return "read escape sequence" }
+
+func (d *Detacher) Read(p []byte) (int, error) {
+	if len(d.Keys) == 0 {
+		return d.R.Read(p)
+	}
+	for {
+		// Room for what was held back and turns out not to be the sequence.
+		in := make([]byte, max(1, len(p)-len(d.Keys)))
+		n, err := d.R.Read(in)
+		out := p[:0]
+		for _, b := range in[:n] {
+			if b == d.Keys[d.held] {
+				if d.held++; d.held == len(d.Keys) {
+					return len(out), ErrDetached{}
+				}
+				continue
+			}
+			out = append(out, d.Keys[:d.held]...)
+			d.held = 0
+			if b == d.Keys[0] {
+				d.held = 1
+				continue
+			}
+			out = append(out, b)
+		}
+		if err != nil {
+			out = append(out, d.Keys[:d.held]...)
+			d.held = 0
+			return len(out), err
+		}
+		if len(out) > 0 {
+			return len(out), nil
+		}
+	}
+}
