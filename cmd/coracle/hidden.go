@@ -2,10 +2,6 @@ package main
 
 // hidden runs what the program is when called by another name than coracle's
 // or docker's.
-func hidden(name, base string) (code int, ok bool) {
-	switch base {
-	case "coracle", "docker":
-		return 0, false
-	}
+func hidden(base string, args []string) (code int, ok bool) {
 	return 0, false
 }

@@ -27,7 +27,7 @@ func main() {
 	case engine.FileOpName:
 		os.Exit(engine.FileOpMain())
 	default:
-		if code, ok := hidden(name, filepath.Base(name)); ok {
+		if code, ok := hidden(filepath.Base(name), os.Args); ok {
 			os.Exit(code)
 		}
 	}

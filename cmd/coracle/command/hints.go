@@ -33,6 +33,10 @@ func (t *tool) rungHint(err error) string {
 		}
 		return "'coracle probe' says what works here, and why the rest does not"
 	}
+	var feature *probe.ErrFeature
+	if errors.As(err, &feature) {
+		return "'coracle probe' lists the features"
+	}
 	if !errors.Is(err, backends.ErrNoRung) {
 		return ""
 	}

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"coracle/backends"
+	"coracle/engine"
 	"coracle/probe"
 
 	"github.com/urfave/cli/v2"
@@ -55,19 +55,26 @@ func newProbe(t *tool) *verb {
 }
 
 func (t *tool) findings(ctx context.Context, refresh bool) (*probe.Report, *backends.Selection, error) {
-	eng, err := t.engine(ctx)
+	// Not by way of the engine: what works here is wanted most where a
+	// container cannot be had.
+	root, run, err := engine.Places(t.options)
 	if err != nil {
 		return nil, nil, err
 	}
-	return eng.Report(), eng.Selection(), nil
+	report, err := probe.Run(ctx, probe.Options{StateDir: root, RunDir: run, Refresh: refresh})
+	if err != nil {
+		return nil, nil, err
+	}
+	choice, err := backends.Select(report, t.options.Wish)
+	return report, choice, err
 }
 
 func (t *tool) check(r *probe.Report, names []string) error {
 	code := 0
 	for _, name := range names {
-		f := probe.Feature(name)
-		if _, ok := r.Results[f]; !ok {
-			fmt.Fprintf(t.Err, "coracle: unknown feature: %s\nhint: 'coracle probe' lists the features\n", name)
+		f, err := probe.Parse(name)
+		if err != nil {
+			t.complain(err)
 			return status(2)
 		}
 		if res := r.Get(f); res.State != probe.Yes {
@@ -81,69 +88,21 @@ func (t *tool) check(r *probe.Report, names []string) error {
 	return nil
 }
 
-// section is one group of features in the table.
-type section struct {
-	title    string
-	features []probe.Feature
-}
-
-// sections sorts what was found into groups by the features' names.
-func sections(r *probe.Report) []section {
-	all := []section{
-		{title: "user"}, {title: "namespaces"}, {title: "root and mounts"}, {title: "filesystems"},
-		{title: "cgroup v2"}, {title: "cgroup v1"}, {title: "confinement"}, {title: "system calls"},
-		{title: "network"}, {title: "other"},
-	}
-	var names []probe.Feature
-	for f := range r.Results {
-		names = append(names, f)
-	}
-	slices.Sort(names)
-	for _, f := range names {
-		s := &all[place(string(f))]
-		s.features = append(s.features, f)
-	}
-	return all
-}
-
-func place(f string) int {
-	first, _, _ := strings.Cut(f, ".")
-	switch first {
-	case "root":
-		return 0
-	case "ns":
-		return 1
-	case "chroot", "pivot_root", "mount", "devpts":
-		return 2
-	case "overlay", "aufs", "reflink", "xattr":
-		return 3
-	case "cgroup2":
-		return 4
-	case "cgroup1":
-		return 5
-	case "seccomp", "no_new_privs", "caps", "apparmor", "selinux":
-		return 6
-	case "pidfd", "openat2", "o_path", "memfd", "subreaper":
-		return 7
-	case "net":
-		return 8
-	}
-	return 9
-}
-
 func printReport(w io.Writer, r *probe.Report) {
 	fmt.Fprintf(w, "kernel %s on %s, uid %d, init %s, state directory %s\n", r.Kernel, r.Arch, r.UID, r.Init, r.StateDir)
-	for _, s := range sections(r) {
-		if len(s.features) == 0 {
-			continue
+	var table strings.Builder
+	tw := tabwriter.NewWriter(&table, 0, 8, 2, ' ', 0)
+	for _, g := range probe.Groups() {
+		// One table of cells: an empty line would end the columns.
+		fmt.Fprintf(tw, "\t\t\t\n%s\t\t\t\n", g.Title)
+		for _, f := range g.Features {
+			res := r.Get(f.Feature)
+			fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\n", f.Feature, f.Title, word(res.State), outcome(res))
 		}
-		fmt.Fprintf(w, "\n%s\n", s.title)
-		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		for _, f := range s.features {
-			res := r.Get(f)
-			fmt.Fprintf(tw, "  %s\t%s\t%s\n", f, word(res.State), outcome(res))
-		}
-		tw.Flush()
+	}
+	tw.Flush()
+	for line := range strings.Lines(table.String()) {
+		fmt.Fprintln(w, strings.TrimRight(line, " \n"))
 	}
 }
 
@@ -164,8 +123,8 @@ func outcome(res probe.Result) string {
 		return res.Detail
 	}
 	s := res.Why
-	if s == "" {
-		s = map[probe.State]string{probe.No: "does not work", probe.Unknown: "could not be told"}[res.State]
+	if s == "" && res.State == probe.Unknown {
+		s = "could not be told"
 	}
 	if res.Mend != "" {
 		s += "; to mend: " + res.Mend
