@@ -8,6 +8,8 @@ import (
 	"coracle/backends/isolate/chroot"
 	"coracle/engine/record"
 	"coracle/probe"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // Cannot lists what the container asks for and its rung of isolation, on this
@@ -17,16 +19,15 @@ func Cannot(c *record.Container, report *probe.Report, asked bool) []string {
 	h := c.HostConfig
 	rung := c.Drivers.Isolation
 	var out []string
-	lacks := func(f probe.Feature) bool { return !Namespaced(rung) || report != nil && report.Lacks(f) }
 	say := func(when bool, what string) {
 		if when {
 			out = append(out, what)
 		}
 	}
-	say(lacks(netFeature(rung)) && (h.NetworkMode.IsNone() || c.Config.NetworkDisabled),
+	say(lacks(report, rung, specs.NetworkNamespace) && (h.NetworkMode.IsNone() || c.Config.NetworkDisabled),
 		"--network none: no network namespace here, the container uses the host's network")
-	say(lacks(probe.NSUTS) && asked, "--hostname: no UTS namespace here, the container has the host's name")
-	say(lacks(probe.NSPID) && h.PidMode.IsPrivate() && Namespaced(rung), "no PID namespace here, the container sees the host's processes")
+	say(lacks(report, rung, specs.UTSNamespace) && asked, "--hostname: no UTS namespace here, the container has the host's name")
+	say(lacks(report, rung, specs.PIDNamespace) && h.PidMode.IsPrivate() && Namespaced(rung), "no PID namespace here, the container sees the host's processes")
 	if len(h.Sysctls) > 0 && !Namespaced(rung) {
 		names := make([]string, 0, len(h.Sysctls))
 		for name := range h.Sysctls {

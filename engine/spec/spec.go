@@ -195,15 +195,15 @@ func namespaces(in Input) []specs.LinuxNamespace {
 		return nil
 	}
 	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
-	add := func(t specs.LinuxNamespaceType, f probe.Feature, want bool) {
-		if want && (in.Report == nil || !in.Report.Lacks(f)) {
+	add := func(t specs.LinuxNamespaceType, want bool) {
+		if want && !lacks(in.Report, rung, t) {
 			out = append(out, specs.LinuxNamespace{Type: t})
 		}
 	}
-	add(specs.PIDNamespace, probe.NSPID, !h.PidMode.IsHost())
-	add(specs.IPCNamespace, probe.NSIPC, !h.IpcMode.IsHost())
-	add(specs.UTSNamespace, probe.NSUTS, !h.UTSMode.IsHost())
-	add(specs.NetworkNamespace, netFeature(rung), h.NetworkMode.IsNone() || in.C.Config.NetworkDisabled)
+	add(specs.PIDNamespace, !h.PidMode.IsHost())
+	add(specs.IPCNamespace, !h.IpcMode.IsHost())
+	add(specs.UTSNamespace, !h.UTSMode.IsHost())
+	add(specs.NetworkNamespace, h.NetworkMode.IsNone() || in.C.Config.NetworkDisabled)
 	// The bit has another meaning before 2.6.38: never without a yes.
 	if in.Report != nil && in.Report.Has(probe.NSCgroup) && !h.CgroupnsMode.IsHost() && in.Groups && !h.Privileged {
 		out = append(out, specs.LinuxNamespace{Type: specs.CgroupNamespace})
@@ -211,11 +211,35 @@ func namespaces(in Input) []specs.LinuxNamespace {
 	return out
 }
 
-func netFeature(rung string) probe.Feature {
-	if UserNS(rung) {
-		return probe.NSUserNet
+// lacks tells whether a rung of isolation cannot give a kind of namespace here.
+// Inside a user namespace other findings hold than for root: a user namespace
+// comes with the right to make UTS and IPC namespaces.
+func lacks(r *probe.Report, rung string, t specs.LinuxNamespaceType) bool {
+	if !Namespaced(rung) {
+		return true
 	}
-	return probe.NSNet
+	f := probe.NSMount
+	switch t {
+	case specs.PIDNamespace:
+		f = probe.NSPID
+	case specs.NetworkNamespace:
+		f = probe.NSNet
+	case specs.IPCNamespace:
+		f = probe.NSIPC
+	case specs.UTSNamespace:
+		f = probe.NSUTS
+	}
+	if UserNS(rung) {
+		switch t {
+		case specs.PIDNamespace:
+			f = probe.NSUserPID
+		case specs.NetworkNamespace:
+			f = probe.NSUserNet
+		default:
+			f = probe.NSUser
+		}
+	}
+	return r != nil && r.Lacks(f)
 }
 
 func own(list []specs.LinuxNamespace, t specs.LinuxNamespaceType) bool {
