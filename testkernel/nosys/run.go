@@ -46,6 +46,9 @@ func Run(c Config) (int, error) {
 	// The filter, the mount namespace and Pdeathsig are this thread's.
 	runtime.LockOSThread()
 	withoutCgroup2(c)
+	if err := withoutCaps(c.Version); err != nil {
+		return 0, err
+	}
 	fd, err := install(c.Version)
 	if err != nil {
 		return 0, err
@@ -148,6 +151,51 @@ func withoutCgroup2(c Config) {
 		}
 		c.Trace("withheld: cgroup v2 at %s, unmounted", m.Mountpoint)
 	}
+}
+
+// lastCap is the last capability that a kernel of version v knows, as far as
+// options.tsv takes later ones away.
+func lastCap(v Version) int {
+	switch {
+	case v.Less(Version{2, 6, 37}):
+		return unix.CAP_MAC_ADMIN
+	case v.Less(Version{3}):
+		return unix.CAP_SYSLOG
+	case v.Less(Version{3, 5}):
+		return unix.CAP_WAKE_ALARM
+	case v.Less(Version{3, 8}):
+		return unix.CAP_BLOCK_SUSPEND
+	}
+	return 63
+}
+
+// withoutCaps drops from this thread the capabilities that a kernel of version
+// v does not know. What cannot be seen in the bounding set must not come back
+// at an exec: it would undo a parent-death signal.
+func withoutCaps(v Version) error {
+	last := lastCap(v)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_SETPCAP) == 0 || last >= 63 {
+		return nil // nothing is to be had by exec, or all may be kept
+	}
+	for n := last + 1; n < 64; n++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
+			break // past the last of this machine's
+		}
+	}
+	// last is 33 or more: in the second word.
+	keep := uint32(1)<<(last-31) - 1
+	data[1].Effective &= keep
+	data[1].Permitted &= keep
+	data[1].Inheritable &= keep
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return os.NewSyscallError("capset", err)
+	}
+	return nil
 }
 
 // report says once what is withheld, and what cannot be.

@@ -121,7 +121,7 @@ func (s *supervisor) answer(n *notif) {
 			r = notifResp{id: n.id, errno: -int32(unix.ENODEV)}
 		}
 	case w.open && str == "/proc/filesystems":
-		if s.giveFilesystems(n.id) {
+		if s.giveFilesystems(n.id, n.pid) {
 			return
 		}
 	case s.hidesPath(str):
@@ -174,8 +174,11 @@ func match(pattern, path string) bool {
 
 // giveFilesystems opens, in the caller's stead, /proc/filesystems without the
 // types that are hidden.
-func (s *supervisor) giveFilesystems(id uint64) bool {
-	if !s.filter() {
+func (s *supervisor) giveFilesystems(id uint64, pid uint32) bool {
+	// A container may have masked it: then what it sees is another file.
+	var st unix.Statfs_t
+	seen := fmt.Sprintf("/proc/%d/root/proc/filesystems", pid)
+	if err := unix.Statfs(seen, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC || !s.filter() {
 		return false
 	}
 	// A description of its own: the reader's position is not shared.
