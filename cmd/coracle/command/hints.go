@@ -62,24 +62,28 @@ func programHint(err error) string {
 		return ""
 	}
 	switch {
-	case strings.Contains(exec.Reason, "kernel"):
-		return "take an image with an older libc, or one with musl or static programs"
+	case exec.Errno == syscall.ENOEXEC && strings.HasPrefix(exec.Reason, "neither"):
+		return "give the interpreter with it (sh FILE), or begin the file with #!"
 	case exec.Errno == syscall.ENOEXEC:
-		return "the program may be for another architecture: take an image of this one, or install qemu-user with its binfmt_misc handlers"
-	case exec.Errno == syscall.ENOENT && exec.Reason != "":
-		return "the file is there, but what it needs to start is not: " + exec.Reason
+		return "take an image of this architecture, or install qemu-user with its binfmt_misc handlers"
+	case exec.Errno == syscall.ENOENT && strings.HasSuffix(exec.Reason, "is missing"):
+		return "the image lacks what the program needs to start: take a complete image, or a static program"
+	case exec.Errno == syscall.ENOENT && exec.Reason == "no command specified":
+		return "the image has no command of its own: name one after the image"
 	case exec.Errno == syscall.ENOENT:
-		return "a program is looked up in the container's PATH: see what the image has, or give the program's full path"
+		return "a program is looked up in the container's PATH, or give its full path in the container"
 	case exec.Errno == syscall.EACCES:
-		return "the file must be executable, and its filesystem not mounted noexec"
+		return "the file must be executable for the container's user"
 	}
 	return ""
 }
 
 func imageHint(err error) string {
 	switch {
-	case errors.Is(err, image.ErrNotFound):
+	case errors.Is(err, image.ErrNotFound) && strings.HasPrefix(err.Error(), "Unable to find"):
 		return "bring it in with 'coracle load' or 'coracle import', or use the built-in image: box"
+	case errors.Is(err, image.ErrNotFound):
+		return "'coracle images' lists the images"
 	case errors.Is(err, image.ErrAmbiguous):
 		return "give more digits of the ID"
 	case errors.Is(err, image.ErrInUse):
@@ -103,6 +107,8 @@ func containerHint(err error) string {
 		return "take another --name, or remove that container with 'coracle rm'"
 	case e.Kind == engine.Conflict && strings.Contains(text, "is not running"):
 		return "start it with 'coracle start'"
+	case strings.Contains(text, "bind source path does not exist"):
+		return "make it first, or use --volume, which makes a missing directory"
 	case e.Kind == engine.Conflict && strings.Contains(text, "running"):
 		return "stop it first with 'coracle stop', or use --force"
 	}

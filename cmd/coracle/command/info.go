@@ -81,13 +81,10 @@ func printInfo(w io.Writer, i infos) {
 	line(1, "Images", fmt.Sprint(i.Images))
 	line(1, "Server Version", i.ServerVersion)
 	line(1, "Storage Driver", i.Driver)
-	for _, pair := range i.DriverStatus {
-		line(2, pair[0], pair[1])
-	}
+	printBackends(&b, i.Backends)
 	line(1, "Logging Driver", i.LoggingDriver)
 	line(1, "Cgroup Driver", i.CgroupDriver)
 	line(1, "Cgroup Version", i.CgroupVersion)
-	printBackends(&b, i.Backends)
 	if len(i.SecurityOptions) > 0 {
 		b.WriteString(" Security Options:\n")
 		for _, o := range i.SecurityOptions {

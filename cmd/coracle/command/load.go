@@ -55,7 +55,7 @@ func (t *tool) importImage(c *cli.Context) error {
 		Ref: c.Args().Get(1), Message: message, Changes: c.StringSlice("change"), Platform: c.String("platform"),
 	})
 	if err != nil {
-		return archiveError("import", source, err)
+		return badArchive("import", source, err)
 	}
 	fmt.Fprintln(t.Out, id)
 	return nil
@@ -96,7 +96,7 @@ func (t *tool) load(c *cli.Context) error {
 	}
 	loaded, err := eng.Images().Load(ctx, r, progress)
 	if err != nil {
-		return archiveError("load", source, err)
+		return badArchive("load", source, err)
 	}
 	for _, l := range loaded {
 		if len(l.Refs) == 0 {
@@ -120,9 +120,21 @@ func (t *tool) archive(name, stdin string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-func archiveError(what, source string, err error) error {
+// archiveError says which archive it was.
+type archiveError struct {
+	what, source string
+	err          error
+}
+
+func (e *archiveError) Error() string {
+	return e.what + " " + e.source + ": " + strings.TrimPrefix(e.err.Error(), e.what+": ")
+}
+
+func (e *archiveError) Unwrap() error { return e.err }
+
+func badArchive(what, source string, err error) error {
 	if source == "" || source == "-" {
 		source = "standard input"
 	}
-	return fmt.Errorf("%s %s: %w", what, source, err)
+	return &archiveError{what, source, err}
 }
