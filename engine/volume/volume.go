@@ -250,6 +250,10 @@ func Sources(list []record.Mount) (fresh []record.Mount, err error) {
 				fresh = append(fresh, m)
 			}
 		case m.Type == mount.TypeBind && m.MakeSource:
+			// A source may be a file, or a socket.
+			if _, err := os.Stat(m.Source); !errors.Is(err, os.ErrNotExist) {
+				continue
+			}
 			if err := os.MkdirAll(m.Source, 0o755); err != nil {
 				return nil, fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
 			}
