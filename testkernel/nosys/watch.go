@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"unsafe"
 
@@ -65,6 +66,7 @@ const (
 	ioctlRecv    = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
 	ioctlSend    = 0xc0182101 // SECCOMP_IOCTL_NOTIF_SEND
 	ioctlAddfd   = 0x40182103 // SECCOMP_IOCTL_NOTIF_ADDFD
+	ioctlFlags   = 0x40082104 // SECCOMP_IOCTL_NOTIF_SET_FLAGS (6.6)
 )
 
 // supervisor answers for the kernel where the answer hangs on a string. It is
@@ -89,6 +91,9 @@ func newSupervisor(fd int, hide []unseen, trace func(string, ...any)) *superviso
 
 // serve answers until nobody is under the filter any more.
 func (s *supervisor) serve() {
+	runtime.LockOSThread()
+	// Caller and supervisor take turns: on one processor that costs less.
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlFlags, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	for {
 		var n notif
 		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlRecv, uintptr(unsafe.Pointer(&n)))
