@@ -2,12 +2,14 @@ package probe
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,18 +21,62 @@ type env struct {
 	scratch func() (string, error)
 	lock    *os.File
 	made    string
+
+	// nets waits until every group that makes a network namespace has made it:
+	// none is taken down before, as that keeps the lock that making one needs
+	// (rtnl) for tens of milliseconds.
+	nets    sync.WaitGroup
+	netsDue map[string]func()
 }
 
 func newEnv(id *identity) *env {
-	e := &env{id: id}
+	e := &env{id: id, netsDue: map[string]func(){}}
 	e.scratch = sync.OnceValues(e.makeScratch)
 	return e
 }
 
+// expect announces that a group will run.
+func (e *env) expect(group string) {
+	switch group {
+	case "net", "userns", "clone":
+		e.nets.Add(1)
+		e.netsDue[group] = sync.OnceFunc(e.nets.Done)
+	}
+}
+
+// netMade says that group has its network namespace, or will make none.
+func (e *env) netMade(group string) {
+	if done := e.netsDue[group]; done != nil {
+		done()
+	}
+}
+
 func (e *env) close() {
-	if e.made != "" {
-		os.RemoveAll(e.made)
-		e.lock.Close()
+	if e.made == "" {
+		return
+	}
+	removeScratch(e.made)
+	e.lock.Close()
+}
+
+// removeScratch removes a directory for trials with all that is in it.
+func removeScratch(dir string) {
+	// Before 3.18 a directory cannot be removed as long as it is a mount point
+	// in a namespace that is just being taken down.
+	for range 50 {
+		err := os.RemoveAll(dir)
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			// What overlay keeps for itself has no mode at all.
+			for _, tree := range [...]string{"user-overlay", "overlay"} {
+				for _, inner := range [...]string{"work", "work/incompat", "work/incompat/volatile", "index"} {
+					os.Chmod(filepath.Join(dir, tree, "work", inner), 0o700)
+				}
+			}
+		case !errors.Is(err, unix.EBUSY):
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -75,7 +121,7 @@ func cleanScratch(base string) {
 			continue
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.RemoveAll(filepath.Join(base, name))
+			removeScratch(filepath.Join(base, name))
 		}
 		f.Close()
 	}

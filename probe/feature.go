@@ -42,14 +42,15 @@ const (
 	MountProp Feature = "mount.propagation"
 	NewMount  Feature = "mount.newapi"
 
-	Overlay       Feature = "overlay"        // natively, on the state directory
-	OverlayUserNS Feature = "overlay.userns" // inside a user namespace, on the state directory
-	AUFS          Feature = "aufs"
-	Reflink       Feature = "reflink" // on the state directory
-	XattrUser     Feature = "xattr.user"
-	XattrTrusted  Feature = "xattr.trusted"
-	XattrSecurity Feature = "xattr.security"
-	XattrACL      Feature = "xattr.acl"
+	Overlay         Feature = "overlay"          // natively, on the state directory
+	OverlayUserNS   Feature = "overlay.userns"   // inside a user namespace, on the state directory
+	OverlayVolatile Feature = "overlay.volatile" // unmounted without a sync of the whole filesystem below
+	AUFS            Feature = "aufs"
+	Reflink         Feature = "reflink" // on the state directory
+	XattrUser       Feature = "xattr.user"
+	XattrTrusted    Feature = "xattr.trusted"
+	XattrSecurity   Feature = "xattr.security"
+	XattrACL        Feature = "xattr.acl"
 
 	Cgroup2       Feature = "cgroup2" // mounted, and we may make groups below our own
 	Cgroup2CPU    Feature = "cgroup2.cpu"

@@ -45,6 +45,7 @@ const (
 	unionOpaque
 	unionHidden
 	unionSteps
+	unionVolatile = unionSteps
 )
 
 func unionStep(i int) string {
@@ -61,10 +62,16 @@ func unionStep(i int) string {
 func (l *layers) script(s *sys.Script, fstype, options string) []int {
 	at := ^uintptr(99) // AT_FDCWD
 	in := func(name string) uintptr { return s.Str("merged/" + name) }
-	steps := make([]int, unionSteps)
+	steps := make([]int, unionSteps+1)
 	kind := s.Str(fstype)
 	s.Must(unix.SYS_CHDIR, s.Str(l.dir))
-	steps[unionMount] = s.Do(unix.SYS_MOUNT, kind, s.Str("merged"), kind, 0, s.Str(options))
+	// Unmounting an overlay syncs the whole filesystem below, but for one that
+	// is volatile (5.10).
+	merged := s.Str("merged")
+	steps[unionVolatile] = s.Do(unix.SYS_MOUNT, kind, merged, kind, 0, s.Str(options+",volatile"))
+	steps[unionMount] = s.Add(sys.Call{
+		Nr: unix.SYS_MOUNT, Args: [6]uintptr{kind, merged, kind, 0, s.Str(options)}, Unless: uint8(steps[unionVolatile] + 1),
+	})
 	fd := s.Open("merged/file", unix.O_WRONLY)
 	steps[unionWrite] = s.Add(sys.Call{Nr: unix.SYS_WRITE, Args: [6]uintptr{0, kind, 4}, From: [6]uint8{uint8(fd + 1)}})
 	s.Close(fd)
@@ -75,10 +82,7 @@ func (l *layers) script(s *sys.Script, fstype, options string) []int {
 	s.Do(unix.SYS_UNLINKAT, at, in("dir"), unix.AT_REMOVEDIR)
 	steps[unionOpaque] = s.Do(unix.SYS_MKDIRAT, at, in("dir"), 0o755)
 	steps[unionHidden] = s.Do(unix.SYS_FACCESSAT, at, in("dir/inner"), unix.F_OK)
-	s.Do(unix.SYS_UMOUNT2, s.Str("merged"), unix.MNT_DETACH)
-	// The kernel leaves these without any right for a user to delete them by.
-	s.Do(unix.SYS_UNLINKAT, at, s.Str("work/index"), unix.AT_REMOVEDIR)
-	s.Do(unix.SYS_UNLINKAT, at, s.Str("work/work"), unix.AT_REMOVEDIR)
+	s.Do(unix.SYS_UMOUNT2, merged, unix.MNT_DETACH)
 	return steps
 }
 

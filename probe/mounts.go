@@ -15,55 +15,54 @@ import (
 func mountFeatures() []Feature {
 	return []Feature{
 		NSMountUnshare, NSMountSetns, Chroot, PivotRoot, BindRO, MountProp, NewMount,
-		DevptsNewInstance, BinfmtMisc, Overlay, AUFS,
+		DevptsNewInstance, BinfmtMisc, Overlay, OverlayVolatile, AUFS,
 	}
 }
 
-// probeMounts tries everything in mount namespaces that end with a thread or a
-// child, so that a crash leaves no mount.
+// probeMounts tries everything in a mount namespace that ends with a thread, so
+// that a crash leaves no mount. Nothing is unmounted before: the kernel waits
+// for all processors at each time.
 func probeMounts(e *env) []Result {
 	var out []Result
 	onThread(func() { out = e.mountsHere() })
-	return append(out, e.unions()...)
+	return out
 }
 
 func (e *env) mountsHere() []Result {
-	out := []Result{e.tryChroot()}
-	home, homeErr := unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if homeErr == nil {
-		defer unix.Close(home)
-	}
+	out := []Result{e.tryChroot(), e.rejoin()}
 	err := unix.Unshare(unix.CLONE_NEWNS)
 	out = append(out, trial{f: NSMountUnshare, what: "unshare CLONE_NEWNS of a thread", cap: capSysAdmin}.result(e, err))
-	rest := []trial{
-		{f: MountProp, what: "mount --make-rprivate", cap: capSysAdmin},
-		{f: BindRO, what: "mount", cap: capSysAdmin},
-		{f: PivotRoot, what: "pivot_root", cap: capSysAdmin},
-		{f: NewMount, what: "fsopen", cap: capSysAdmin},
-		{f: DevptsNewInstance, what: "mount devpts", cap: capSysAdmin},
+	if err == nil {
+		// Otherwise whatever is mounted now could be seen outside.
+		err = unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	}
-	setns := trial{f: NSMountSetns, what: "setns /proc/self/ns/mnt", cap: capSysAdmin, mend: "a kernel of 3.8 or newer"}
 	if err != nil {
-		out = append(out, each(e, err, rest...)...)
-		return append(out, e.binfmt(""), setns.result(e, homeErr))
-	}
-	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		// Whatever is mounted now could be seen outside.
-		out = append(out, each(e, err, rest...)...)
+		what := "a mount namespace to try it in"
+		for _, f := range []Feature{MountProp, BindRO, PivotRoot, NewMount, DevptsNewInstance, Overlay, OverlayVolatile, AUFS} {
+			out = append(out, trial{f: f, what: what, cap: capSysAdmin}.result(e, err))
+		}
 		return append(out, e.binfmt(""))
 	}
 	out = append(out, yes(MountProp))
+	out = append(out, e.unions()...)
 	top := e.tmpfs()
 	if top == "" {
 		return append(out, e.binfmt(""))
 	}
 	out = append(out, e.bindReadOnly(top), e.newMount(), e.devpts(top), e.binfmt(top))
 	pivot := trial{f: PivotRoot, what: "pivot_root", cap: capSysAdmin, mend: "a root filesystem that is a mount (not the initial one of a RAM disk)"}
-	out = append(out, pivot.result(e, e.pivot(top)))
-	if homeErr == nil {
-		homeErr = unix.Setns(home, unix.CLONE_NEWNS)
+	return append(out, pivot.result(e, e.pivot(top)))
+}
+
+// rejoin joins the mount namespace that the thread is in.
+func (e *env) rejoin() Result {
+	t := trial{f: NSMountSetns, what: "setns /proc/self/ns/mnt", cap: capSysAdmin, mend: "a kernel of 3.8 or newer"}
+	fd, err := unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return t.result(e, err)
 	}
-	return append(out, setns.result(e, homeErr))
+	defer unix.Close(fd)
+	return t.result(e, unix.Setns(fd, unix.CLONE_NEWNS))
 }
 
 // tryChroot changes this thread's root to what it is. The thread must not
@@ -106,7 +105,6 @@ func (e *env) bindReadOnly(top string) Result {
 		} else {
 			err = errors.New("it can still be written")
 		}
-		unix.Unmount(dir, unix.MNT_DETACH)
 	}
 	return trial{f: BindRO, what: "bind read-only", cap: capSysAdmin, mend: "a kernel of 2.6.26 or newer"}.result(e, err)
 }
@@ -142,7 +140,6 @@ func (e *env) devpts(top string) Result {
 			err = unix.Access(dir+"/0", unix.F_OK)
 			unix.Close(fd)
 		}
-		unix.Unmount(dir, unix.MNT_DETACH)
 	}
 	return trial{f: DevptsNewInstance, what: "a devpts of its own", cap: capSysAdmin, mend: "a kernel with CONFIG_DEVPTS_MULTIPLE_INSTANCES, or of 4.7 and newer"}.result(e, err)
 }
@@ -170,7 +167,6 @@ func (e *env) binfmt(top string) Result {
 	if err != nil {
 		return trial{f: BinfmtMisc, what: "mount binfmt_misc", cap: capSysAdmin, mend: mend}.result(e, err)
 	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
 	return handlers(dir)
 }
 
@@ -206,33 +202,37 @@ func (e *env) pivot(top string) error {
 	return unix.Chdir("/")
 }
 
-// unions tries overlay and aufs on the state directory, each in a child with
-// its own mount namespace.
+// unions tries overlay and aufs on the state directory.
 func (e *env) unions() []Result {
 	dir, err := e.scratch()
 	if err != nil {
-		return []Result{e.noScratch(Overlay, err), e.noScratch(AUFS, err)}
+		return []Result{e.noScratch(Overlay, err), e.noScratch(OverlayVolatile, err), e.noScratch(AUFS, err)}
 	}
-	return []Result{
-		e.union(Overlay, dir, "overlay", overlayOptions),
-		e.union(AUFS, dir, "aufs", aufsOptions),
+	overlay, volatileErr := e.union(Overlay, dir, "overlay", overlayOptions)
+	volatile := overlay
+	volatile.Feature = OverlayVolatile
+	if overlay.State == Yes {
+		volatile = trial{f: OverlayVolatile, what: "mount overlay volatile", cap: capSysAdmin, mend: "a kernel of 5.10 or newer"}.result(e, volatileErr)
 	}
+	// Most kernels have never heard of aufs, so a tree for it is a waste.
+	aufs := trial{f: AUFS, what: "mount aufs", mend: "modprobe aufs, or a kernel that was patched with it"}.result(e, unix.ENODEV)
+	if err := unix.Mount("none", dir, "aufs", 0, ""); !isErr(err, unix.ENODEV) {
+		aufs, _ = e.union(AUFS, dir, "aufs", aufsOptions)
+	}
+	return []Result{overlay, volatile, aufs}
 }
 
-func (e *env) union(f Feature, dir, fstype, options string) Result {
+// union tries one; volatile is the error of mounting it so.
+func (e *env) union(f Feature, dir, fstype, options string) (res Result, volatile error) {
 	tree, err := makeLayers(filepath.Join(dir, fstype))
 	if err != nil {
-		return e.noScratch(f, err)
+		return e.noScratch(f, err), err
 	}
-	s := sys.Script{Flags: unix.CLONE_NEWNS}
-	none := s.Str("none")
-	s.Must(unix.SYS_MOUNT, none, s.Str("/"), none, unix.MS_REC|unix.MS_PRIVATE)
+	var s sys.Script
 	steps := tree.script(&s, fstype, options)
-	a, err := s.Run()
-	if err != nil {
-		return trial{f: f, what: "clone with CLONE_NEWNS, to mount " + fstype, cap: capSysAdmin}.result(e, err)
-	}
-	return tree.result(e, f, fstype, func(i int) error { return a[steps[i]].Err() })
+	s.Do(unix.SYS_CHDIR, s.Str("/"))
+	a := s.Here()
+	return tree.result(e, f, fstype, func(i int) error { return a[steps[i]].Err() }), a[steps[unionVolatile]].Err()
 }
 
 // noScratch is the finding of what needs to write to the state directory.

@@ -35,7 +35,7 @@ func cloneFeatures() []Feature {
 	for _, k := range kinds() {
 		out = append(out, k.clone)
 	}
-	return append(out, Subreaper)
+	return append(out, Subreaper, NSUserUnshare)
 }
 
 // usable tells whether the flag of k may be passed at all. CLONE_NEWCGROUP was
@@ -61,8 +61,7 @@ func probeClone(e *env) []Result {
 			all |= k.flag
 		}
 	}
-	sub, err := tryClone(e, all)
-	out := []Result{sub}
+	out, err := tryClone(e, all)
 	for _, k := range kinds() {
 		t := trial{f: k.clone, what: "clone with CLONE_NEW" + flagName(k), cap: capSysAdmin, mend: k.kernel()}
 		switch {
@@ -86,24 +85,35 @@ func flagName(k kind) string {
 }
 
 // tryClone makes a child with flags; it must be process 1 of a new PID
-// namespace, or the kernel has ignored the flag. As a child that is thrown away
-// it tries to become a subreaper, too.
-func tryClone(e *env, flags uintptr) (Result, error) {
-	s := sys.Script{Flags: flags}
+// namespace, or the kernel has ignored the flag. As a child of one thread that
+// is thrown away it tries two things more.
+func tryClone(e *env, flags uintptr) ([]Result, error) {
+	s := sys.Script{Flags: flags, Hold: flags&unix.CLONE_NEWNET != 0}
 	pid := s.Do(unix.SYS_GETPID)
 	sub := s.Do(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1)
-	a, err := s.Run()
+	user := s.Do(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
+	more := func(a []sys.Answer) []Result {
+		return []Result{subreaper(e, a[sub].Err()), e.unshareUser(a[user].Err())}
+	}
+	run, err := s.Start()
 	if err != nil {
-		s.Flags = 0
-		if a, plain := s.Run(); plain == nil {
-			return subreaper(e, a[sub].Err()), err
+		s.Flags, s.Hold = 0, false
+		a, plain := s.Run()
+		if plain != nil {
+			return nil, err
 		}
-		return unknown(Subreaper, "no child could be made"), err
+		return more(a), err
+	}
+	defer run.End()
+	e.netMade("clone")
+	a := run.Answers()
+	if s.Hold {
+		e.nets.Wait()
 	}
 	if flags&unix.CLONE_NEWPID != 0 && a[pid].Ret != 1 {
 		err = unix.ENOTSUP
 	}
-	return subreaper(e, a[sub].Err()), err
+	return more(a), err
 }
 
 func subreaper(e *env, err error) Result {

@@ -32,35 +32,23 @@ func probeNet(e *env) []Result {
 }
 
 func (e *env) netHere() []Result {
-	home, homeErr := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if homeErr == nil {
-		defer unix.Close(home)
-	}
 	k := kinds()[2]
+	setns := comeBack(e, k)
 	err := namespaceLimit(k, unix.Unshare(int(k.flag)))
-	out := []Result{trial{f: NSNetUnshare, what: "unshare CLONE_NEWNET of a thread", cap: capSysAdmin, mend: k.kernel()}.result(e, err)}
-	setns := trial{f: NSNetSetns, what: "setns /proc/self/ns/net", cap: capSysAdmin, mend: "a kernel of 3.0 or newer"}
+	e.netMade("net")
+	out := []Result{setns, trial{f: NSNetUnshare, what: "unshare CLONE_NEWNET of a thread", cap: capSysAdmin, mend: k.kernel()}.result(e, err)}
 	if err != nil {
-		if homeErr == nil {
-			homeErr = unix.Setns(home, unix.CLONE_NEWNET)
+		for _, f := range []Feature{Tun, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables} {
+			out = append(out, trial{f: f, what: "a network namespace to try it in", cap: capNetAdmin, mend: k.kernel()}.result(e, err))
 		}
-		out = append(out, setns.result(e, homeErr))
-		return append(out, each(e, err,
-			trial{f: Tun, what: "a network namespace to try it in", cap: capNetAdmin},
-			trial{f: Veth, what: "a network namespace to try it in", cap: capNetAdmin},
-			trial{f: BridgeNetlink, what: "a network namespace to try it in", cap: capNetAdmin},
-			trial{f: BridgeIoctl, what: "a network namespace to try it in", cap: capNetAdmin},
-			trial{f: NFTables, what: "a network namespace to try it in", cap: capNetAdmin},
-			trial{f: IPTables, what: "a network namespace to try it in", cap: capNetAdmin})...)
+		return out
 	}
 	out = append(out, e.tun())
 	out = append(out, e.links()...)
 	nft := e.nftables()
 	out = append(out, nft, e.iptables(nft))
-	if homeErr == nil {
-		homeErr = unix.Setns(home, unix.CLONE_NEWNET)
-	}
-	return append(out, setns.result(e, homeErr))
+	e.nets.Wait()
+	return out
 }
 
 const tunDevice = "/dev/net/tun"
@@ -79,7 +67,14 @@ func (e *env) tun() Result {
 		return e.tunFailed("open "+tunDevice, err)
 	}
 	defer unix.Close(fd)
-	return e.tunFailed("ioctl TUNSETIFF", ioctl(fd, unix.TUNSETIFF, ifreqTap()))
+	err = ioctl(fd, unix.TUNSETIFF, ifreqTap())
+	if err == nil {
+		// Taking the device down takes tens of milliseconds (the kernel waits
+		// for all processors); one that persists goes with the namespace,
+		// while nobody waits.
+		unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
+	}
+	return e.tunFailed("ioctl TUNSETIFF", err)
 }
 
 func (e *env) tunFailed(what string, err error) Result {
@@ -92,6 +87,7 @@ func (e *env) tunForUser(was Result) Result {
 	s := sys.Script{Flags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET}
 	open := s.Open(tunDevice, unix.O_RDWR)
 	set := s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TUNSETIFF, s.Mem(ifreqTap())}, From: [6]uint8{uint8(open + 1)}})
+	s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TUNSETPERSIST, 1}, From: [6]uint8{uint8(open + 1)}}) // see tun
 	a, err := s.Run()
 	if err != nil {
 		return was

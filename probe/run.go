@@ -100,11 +100,16 @@ func fresh(ctx context.Context, id *identity, old *Report, stale []Feature) (*Re
 		wg sync.WaitGroup
 		mu sync.Mutex
 	)
+	var due []group
 	for _, g := range groups() {
-		if old != nil && !anyOf(g.features, wanted) {
-			continue
+		if old == nil || anyOf(g.features, wanted) {
+			due = append(due, g)
+			e.expect(g.name)
 		}
+	}
+	for _, g := range due {
 		wg.Go(func() {
+			defer e.netMade(g.name)
 			found := settle(g, g.run(e))
 			mu.Lock()
 			defer mu.Unlock()

@@ -39,7 +39,7 @@ func Groups() []Group {
 			{NewMount, "new mount calls"}, {DevptsNewInstance, "terminals of its own"},
 		}},
 		{"filesystems", []Titled{
-			{Overlay, "overlay"}, {OverlayUserNS, "overlay in a user namespace"}, {AUFS, "aufs"}, {Reflink, "reflink"},
+			{Overlay, "overlay"}, {OverlayVolatile, "overlay without sync"}, {OverlayUserNS, "overlay in a user namespace"}, {AUFS, "aufs"}, {Reflink, "reflink"},
 			{XattrUser, "attributes user.*"}, {XattrTrusted, "attributes trusted.*"}, {XattrSecurity, "file capabilities"}, {XattrACL, "access control lists"},
 		}},
 		{"cgroup v2", []Titled{

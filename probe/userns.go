@@ -13,7 +13,7 @@ import (
 )
 
 func userFeatures() []Feature {
-	return []Feature{NSUser, NSUserPID, NSUserNet, NSUserProc, NSUserUnshare, NSUserSetns, OverlayUserNS}
+	return []Feature{NSUser, NSUserPID, NSUserNet, NSUserProc, NSUserSetns, OverlayUserNS}
 }
 
 func isErr(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
@@ -24,13 +24,11 @@ type userChild struct {
 	sys.Script
 	uidMap, gidMap, private, tmpfs, proc int
 	overlay                              []int
-	ready, wait                          [2]int // pipes
 }
 
 // probeUser makes a child in a user namespace and others, which maps its one
 // ID, mounts, and tries overlay; while it waits, another child joins it.
 func probeUser(e *env) []Result {
-	unshare := e.unshareUser()
 	mountpoint, tree, scratchErr := e.userTree()
 	flags := []uintptr{unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS, unix.CLONE_NEWPID, 0}
 	var (
@@ -51,12 +49,10 @@ func probeUser(e *env) []Result {
 			out = append(out, res)
 		}
 	}
-	for i := range out {
-		if out[i].Feature == OverlayUserNS && scratchErr != nil {
-			out[i] = e.noScratch(OverlayUserNS, scratchErr)
-		}
+	if err == nil && scratchErr != nil {
+		out = append(out, e.noScratch(OverlayUserNS, scratchErr))
 	}
-	return append(out, unshare)
+	return out
 }
 
 func (e *env) inside(flags uintptr) []Result {
@@ -85,20 +81,10 @@ func (e *env) userTree() (mountpoint string, tree *layers, err error) {
 	return mountpoint, tree, err
 }
 
-func (e *env) userScript(more uintptr, mountpoint string, tree *layers) (*userChild, error) {
+func (e *env) userScript(more uintptr, mountpoint string, tree *layers) *userChild {
 	u := &userChild{}
+	u.Hold = true
 	u.Flags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | more
-	if err := unix.Pipe2(u.ready[:], unix.O_CLOEXEC); err != nil {
-		return nil, err
-	}
-	if err := unix.Pipe2(u.wait[:], unix.O_CLOEXEC); err != nil {
-		unix.Close(u.ready[0])
-		unix.Close(u.ready[1])
-		return nil, err
-	}
-	// With its copies of our ends the child would not see us end.
-	u.Do(unix.SYS_CLOSE, uintptr(u.ready[0]))
-	u.Do(unix.SYS_CLOSE, uintptr(u.wait[1]))
 	// Before 3.19 there is no such file, and none is needed (CVE-2014-8989).
 	u.Write("/proc/self/setgroups", "deny", false)
 	u.uidMap = u.Write("/proc/self/uid_map", "0 "+strconv.Itoa(e.id.uid)+" 1", true)
@@ -113,35 +99,21 @@ func (e *env) userScript(more uintptr, mountpoint string, tree *layers) (*userCh
 	inner := u.Str(mountpoint + "/proc")
 	u.Do(unix.SYS_MKDIRAT, ^uintptr(99), inner, 0o700)
 	u.proc = u.Do(unix.SYS_MOUNT, none, inner, u.Str("proc"))
-	u.Do(unix.SYS_WRITE, uintptr(u.ready[1]), at, 1)
-	u.Do(unix.SYS_CLOSE, uintptr(u.ready[1]))
-	u.Do(unix.SYS_READ, uintptr(u.wait[0]), u.Mem(make([]byte, 1)), 1)
-	return u, nil
+	return u
 }
 
 // tryUser gives an error where no user namespace can be had with flags more.
 func (e *env) tryUser(more uintptr, mountpoint string, tree *layers) ([]Result, error) {
-	u, err := e.userScript(more, mountpoint, tree)
-	if err != nil {
-		return nil, err
-	}
+	u := e.userScript(more, mountpoint, tree)
 	run, err := u.Start()
-	unix.Close(u.ready[1])
-	unix.Close(u.wait[0])
-	defer unix.Close(u.ready[0])
 	if err != nil {
-		unix.Close(u.wait[1])
 		return nil, err
 	}
-	var one [1]byte
-	for {
-		if _, err := unix.Read(u.ready[0], one[:]); err != unix.EINTR {
-			break
-		}
-	}
+	defer run.End()
+	e.netMade("userns")
+	a := run.Answers()
 	setns := e.joinUser(run.PID())
-	unix.Close(u.wait[1])
-	a := run.Wait()
+	e.nets.Wait()
 	for _, i := range []int{u.uidMap, u.gidMap, u.private, u.tmpfs} {
 		if err := a[i].Err(); err != nil {
 			return nil, &stepError{u.step(i), err}
@@ -192,6 +164,7 @@ func (e *env) userRefused(err error) Result {
 		what, cause = step.step, step.err
 	}
 	r := trial{f: NSUser, what: what, mend: "a kernel of 3.8 or newer with CONFIG_USER_NS"}.result(e, cause)
+	atOnce := step == nil || strings.HasPrefix(what, "unshare")
 	denied := isErr(cause, unix.EPERM) || isErr(cause, unix.EACCES)
 	switch {
 	case slurp(sysctlMaxUser) == "0" && (isErr(cause, unix.ENOSPC) || isErr(cause, unix.EUSERS)):
@@ -203,9 +176,9 @@ func (e *env) userRefused(err error) Result {
 	case denied && slurp(sysctlAppArmor) == "1":
 		r = no(NSUser, what+": forbidden by kernel.apparmor_restrict_unprivileged_userns=1",
 			"an AppArmor profile for coracle with \"userns,\", or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
-	case denied && step == nil && e.id.uidMap != "" && e.chrooted():
+	case denied && atOnce && e.id.uidMap != "" && e.chrooted():
 		r.Mend = "start it outside of a chroot"
-	case isErr(cause, unix.EPERM) && step == nil:
+	case isErr(cause, unix.EPERM) && atOnce:
 		r.Mend = e.permissionUser()
 	}
 	return r
@@ -258,17 +231,13 @@ func (e *env) joinUser(pid int) Result {
 	return t.result(e, err)
 }
 
-func (e *env) unshareUser() Result {
-	var s sys.Script
-	s.Do(unix.SYS_UNSHARE, unix.CLONE_NEWUSER)
-	a, err := s.Run()
+// unshareUser reads the error of unshare(2) in a child of one thread; a process
+// with more cannot leave its user namespace.
+func (e *env) unshareUser(err error) Result {
 	if err == nil {
-		err = a[0].Err()
+		return yesWith(NSUserUnshare, "of a process with one thread")
 	}
-	if err != nil {
-		res := e.userRefused(err)
-		res.Feature, res.Why = NSUserUnshare, strings.Replace(res.Why, "clone with", "unshare", 1)
-		return res
-	}
-	return yesWith(NSUserUnshare, "of a process with one thread")
+	res := e.userRefused(&stepError{"unshare CLONE_NEWUSER", err})
+	res.Feature = NSUserUnshare
+	return res
 }

@@ -16,6 +16,9 @@ type Call struct {
 	// From takes argument i from the result of an earlier call: its index
 	// plus one; 0: Args[i] as it is.
 	From [6]uint8
+	// Unless leaves the call out where an earlier one (its index plus one)
+	// did not fail: what it gave is the answer here, too.
+	Unless uint8
 	// Must ends the script when the call fails.
 	Must bool
 }
@@ -44,6 +47,9 @@ func (a Answer) Err() error {
 // code that allocates. It has copies of our descriptors.
 type Script struct {
 	Flags uintptr // of clone(2), without a termination signal
+	// Hold keeps the child, and with it its namespaces, after it has made its
+	// calls, until End (or our own end).
+	Hold  bool
 	calls []Call
 	keep  []any // what Args point to
 }
@@ -112,7 +118,8 @@ type Running struct {
 	pid  int
 	page []byte
 	n    int
-	keep []any
+	done int // the end of a pipe that tells that all calls were made
+	hold int // the end of a pipe that the child waits for; -1: none
 }
 
 // Start makes the child.
@@ -125,47 +132,97 @@ func (s *Script) Start() (*Running, error) {
 	p := &scriptPlan{
 		flags: s.Flags | uintptr(unix.SIGCHLD), calls: s.calls,
 		answers: unsafe.Slice((*Answer)(unsafe.Pointer(&page[0])), len(s.calls)),
+		hold:    [2]int{-1, -1},
+	}
+	err = unix.Pipe2(p.done[:], unix.O_CLOEXEC)
+	if err == nil && s.Hold {
+		if err = unix.Pipe2(p.hold[:], unix.O_CLOEXEC); err != nil {
+			unix.Close(p.done[0])
+			unix.Close(p.done[1])
+		}
+	}
+	if err != nil {
+		unix.Munmap(page)
+		return nil, os.NewSyscallError("pipe2", err)
 	}
 	runtime.LockOSThread()
 	pid, errno := forkScript(p)
 	runtime.UnlockOSThread()
 	runtime.KeepAlive(s)
+	unix.Close(p.done[1])
+	if s.Hold {
+		unix.Close(p.hold[0])
+	}
+	r := &Running{pid: pid, page: page, n: len(s.calls), done: p.done[0], hold: p.hold[1]}
 	if errno != 0 {
-		unix.Munmap(page)
+		r.close()
 		return nil, os.NewSyscallError("clone", errno)
 	}
-	return &Running{pid: pid, page: page, n: len(s.calls), keep: s.keep}, nil
+	return r, nil
 }
 
 // PID is the child's.
 func (r *Running) PID() int { return r.pid }
 
-// Kill ends the child.
-func (r *Running) Kill() { unix.Kill(r.pid, unix.SIGKILL) }
-
-// Wait waits for the end and gives what each call answered. A child that was
-// killed half way has calls that are not Done.
-func (r *Running) Wait() []Answer {
-	reap(r.pid)
+// Answers waits until all calls were made, or the child has died: then some
+// are not Done. It is called once, before End.
+func (r *Running) Answers() []Answer {
+	var b [1]byte
+	for {
+		if _, err := unix.Read(r.done, b[:]); err != unix.EINTR {
+			break
+		}
+	}
 	out := make([]Answer, r.n)
 	copy(out, unsafe.Slice((*Answer)(unsafe.Pointer(&r.page[0])), r.n))
-	unix.Munmap(r.page)
 	return out
 }
 
-// Run starts the script and waits for it.
+// End lets the child go. What the kernel takes down with it (mounts above all)
+// takes its time, so nobody waits for that but a goroutine.
+func (r *Running) End() {
+	if r.hold >= 0 {
+		// By a byte, too: another child may just have been made, with a copy
+		// of our end of the pipe.
+		unix.Write(r.hold, []byte{0})
+	}
+	r.close()
+	go reap(r.pid)
+}
+
+func (r *Running) close() {
+	unix.Close(r.done)
+	if r.hold >= 0 {
+		unix.Close(r.hold)
+	}
+	unix.Munmap(r.page)
+}
+
+// Run makes the child, has it make the calls, and lets it go.
 func (s *Script) Run() ([]Answer, error) {
 	r, err := s.Start()
 	if err != nil {
 		return nil, err
 	}
-	return r.Wait(), nil
+	defer r.End()
+	return r.Answers(), nil
+}
+
+// Here makes the calls on the calling thread, without a child.
+func (s *Script) Here() []Answer {
+	p := &scriptPlan{calls: s.calls, answers: make([]Answer, len(s.calls))}
+	p.run()
+	runtime.KeepAlive(s)
+	return p.answers
 }
 
 type scriptPlan struct {
 	flags   uintptr
 	calls   []Call
 	answers []Answer // in memory shared with the child
+	done    [2]int
+	hold    [2]int
+	byte    [8]byte
 }
 
 // forkScript is forkBlocked for scripts.
@@ -184,16 +241,38 @@ func forkScript(p *scriptPlan) (int, syscall.Errno) {
 	return int(pid), errno
 }
 
-// scriptMain runs in the child: no allocation, no stack growth, no lock. From
-// points backwards only, so that a failed call passes its errno on to those
-// that would use its result.
+// scriptMain runs in the child: no allocation, no stack growth, no lock.
 //
 //go:nosplit
 //go:norace
 func scriptMain(p *scriptPlan) {
+	p.run()
+	// With a copy of our end open the child would not see us end.
+	if p.hold[0] >= 0 {
+		syscall.RawSyscall(unix.SYS_CLOSE, uintptr(p.hold[1]), 0, 0)
+	}
+	syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.done[1]), uintptr(unsafe.Pointer(&p.byte)), 1)
+	if p.hold[0] >= 0 {
+		syscall.RawSyscall(unix.SYS_READ, uintptr(p.hold[0]), uintptr(unsafe.Pointer(&p.byte)), 1)
+	}
+	for {
+		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+	}
+}
+
+// run makes the calls. From and Unless point backwards only. A failed call
+// passes its errno on to those that would use its result.
+//
+//go:nosplit
+//go:norace
+func (p *scriptPlan) run() {
 	for i := 0; i < len(p.calls) && i < len(p.answers); i++ {
 		c := &p.calls[i]
 		a := &p.answers[i]
+		if k := int(c.Unless) - 1; k >= 0 && k < i && p.answers[k].Errno == 0 {
+			a.Ret, a.Done = p.answers[k].Ret, true
+			continue
+		}
 		args := c.Args
 		for j := 0; j < len(args); j++ {
 			k := int(c.From[j]) - 1
@@ -212,8 +291,5 @@ func scriptMain(p *scriptPlan) {
 		if a.Errno != 0 && c.Must {
 			break
 		}
-	}
-	for {
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 	}
 }
