@@ -107,6 +107,8 @@ func containerHint(err error) string {
 		return "take another --name, or remove that container with 'coracle rm'"
 	case e.Kind == engine.Conflict && strings.Contains(text, "is not running"):
 		return "start it with 'coracle start'"
+	case text == "no command specified":
+		return "the image has no command of its own: name one after the image"
 	case strings.Contains(text, "bind source path does not exist"):
 		return "make it first, or use --volume, which makes a missing directory"
 	case e.Kind == engine.Conflict && strings.Contains(text, "running"):
