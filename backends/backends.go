@@ -51,6 +51,8 @@ type Refusal struct {
 	Feature probe.Feature `json:"feature,omitempty"`
 	Why     string        `json:"why"`
 	Mend    string        `json:"mend,omitempty"`
+	// weight is lower for an entry that would not go with what was chosen.
+	weight int
 }
 
 // Choice is the rung taken for one concern, with the evidence.

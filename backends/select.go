@@ -51,20 +51,35 @@ func choose(all []Rung, r *probe.Report, w Wish) (*Selection, error) {
 	return s, nil
 }
 
-// refuse tells why rung cannot be taken, or nil.
+// refuse tells why rung cannot be taken, or nil. A missing feature comes before
+// unfit company: that could be mended by another wish, and then would not work.
 func refuse(rung Rung, r *probe.Report, chosen *Selection) *Refusal {
-	if len(rung.With) > 0 && !slices.ContainsFunc(rung.With, chosen.has) {
-		other, _, _ := strings.Cut(rung.With[0], "=")
-		is := chosen.Rung(Concern(other))
-		if is == "" {
-			is = "not possible"
-		}
-		return &Refusal{
-			Rung: rung.Name,
-			Why:  fmt.Sprintf("goes with %s only, and %s is %s", strings.Join(rung.With, " or "), other, is),
-			Mend: "ask for " + rung.With[0],
-		}
+	fit := len(rung.With) == 0 || slices.ContainsFunc(rung.With, chosen.has)
+	ref := lacking(rung, r)
+	switch {
+	case ref != nil && fit:
+		ref.weight = 2
+		return ref
+	case ref != nil:
+		ref.weight = 1
+		return ref
+	case fit:
+		return nil
 	}
+	other, _, _ := strings.Cut(rung.With[0], "=")
+	is := chosen.Rung(Concern(other))
+	if is == "" {
+		is = "not possible"
+	}
+	return &Refusal{
+		Rung: rung.Name,
+		Why:  fmt.Sprintf("goes with %s only, and %s is %s", strings.Join(rung.With, " or "), other, is),
+		Mend: "ask for " + rung.With[0],
+	}
+}
+
+// lacking names the first feature that rung needs and that does not work.
+func lacking(rung Rung, r *probe.Report) *Refusal {
 	for _, f := range rung.Needs {
 		if r.Lacks(f) {
 			return refusal(rung, r, f)
@@ -101,22 +116,22 @@ func lacks(rung Rung, r *probe.Report) []string {
 	return out
 }
 
-// tidy keeps one refusal a rung: an entry that does not go with what else was
-// chosen says nothing when the same rung was refused for a missing feature, or
-// when one of the name was taken in the same ladder for other company.
+// tidy keeps the weightiest refusal of each rung, and none of a rung that was
+// taken in the end by a later entry of its name: what that goes without is in
+// Lacks.
 func tidy(ch Choice) []Refusal {
 	var out []Refusal
 	for _, ref := range ch.Refused {
-		if ref.Feature == "" && slices.ContainsFunc(ch.Refused, func(o Refusal) bool { return o.Rung == ref.Rung && o.Feature != "" }) {
+		if ref.Rung == ch.Rung {
 			continue
 		}
-		if ref.Feature == "" && ref.Rung == ch.Rung {
-			continue
+		i := slices.IndexFunc(out, func(o Refusal) bool { return o.Rung == ref.Rung })
+		switch {
+		case i < 0:
+			out = append(out, ref)
+		case out[i].weight < ref.weight:
+			out[i] = ref
 		}
-		if slices.ContainsFunc(out, func(o Refusal) bool { return o.Rung == ref.Rung }) {
-			continue
-		}
-		out = append(out, ref)
 	}
 	return out
 }

@@ -98,13 +98,10 @@ func concernNames() string {
 // wishRefused makes an error of the refusals of all entries of one name.
 func wishRefused(c Concern, rung string, refused []Refusal) *WishError {
 	e := &WishError{Concern: c, Rung: rung, Why: "no such backend"}
-	for i, ref := range tidy(Choice{Refused: refused}) {
-		if i > 0 {
-			break
-		}
-		e.Why, e.Mend = ref.Why, ref.Mend
-		if ref.Feature != "" {
-			e.Why += " [" + string(ref.Feature) + "]"
+	if list := tidy(Choice{Refused: refused}); len(list) > 0 {
+		e.Why, e.Mend = list[0].Why, list[0].Mend
+		if f := list[0].Feature; f != "" {
+			e.Why += " [" + string(f) + "]"
 		}
 	}
 	return e
