@@ -83,7 +83,7 @@ func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
 // a reader that verifies there gets to. After an error, what has been unpacked
 // is left to the caller to remove.
 func Apply(ctx context.Context, r io.Reader, dir string, opt Options) (Stats, error) {
-	a := &applier{ctx: ctx, opt: opt, buf: make([]byte, 256<<10)}
+	a := &applier{trail: trail{ctx: ctx, opt: opt}, buf: make([]byte, 256<<10)}
 	if opt.Style == Flat {
 		a.mine = map[string]struct{}{}
 	}
@@ -107,25 +107,11 @@ func Apply(ctx context.Context, r io.Reader, dir string, opt Options) (Stats, er
 }
 
 type applier struct {
-	ctx   context.Context
-	opt   Options
+	trail
 	buf   []byte
-	dents []byte
+	gid   int
 	stats Stats
 	spent int64 // of MaxBytes
-
-	umask    uint32
-	uid, gid int
-
-	stack []*level
-	stale bool // a directory was removed: the stack may hold it
-	// mine holds the real paths that this archive made, where whiteouts delete:
-	// they hide what is below this layer only.
-	mine      map[string]struct{}
-	whiteouts map[string]struct{} // made by us
-	times     map[string]dirTimes
-	late      []lateMode
-	lateACL   []lateACL
 }
 
 func (a *applier) all(tr *tar.Reader) error {

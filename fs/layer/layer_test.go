@@ -186,12 +186,12 @@ func TestMetadata(t *testing.T) {
 		entry{Name: "ro", Body: "x", Mode: 0o444, Xattrs: map[string]string{"user.a": "b", "security.selinux": "no"}},
 		entry{Name: "g/", Mode: 0o2775, GID: 50}, entry{Name: "g/f", Body: "x"}, entry{Name: "g/d/"}, entry{Name: "g/d/f"},
 		entry{Name: "dev", Type: tar.TypeChar, Major: 1, Minor: 3, Mode: 0o666}, entry{Name: "blk", Type: tar.TypeBlock, Major: 259, Minor: 300},
-		entry{Name: "l", Type: tar.TypeSymlink, Link: "/nowhere", UID: 4294967294, GID: 9},
+		entry{Name: "l", Type: tar.TypeSymlink, Link: "/nowhere", UID: 70000, GID: 9},
 	)
 	for name, want := range map[string][3]uint32{
 		"su": {unix.S_IFREG | 0o4755, 0, 42}, "cap": {unix.S_IFREG | 0o755, 5, 0}, "ro": {unix.S_IFREG | 0o444, 0, 0},
 		"g": {unix.S_IFDIR | 0o2775, 0, 50}, "g/f": {unix.S_IFREG | 0o644, 0, 0}, "g/d": {unix.S_IFDIR | 0o755, 0, 0}, "g/d/f": {unix.S_IFREG | 0o644, 0, 0},
-		"dev": {unix.S_IFCHR | 0o666, 0, 0}, "blk": {unix.S_IFBLK | 0o644, 0, 0}, "l": {unix.S_IFLNK | 0o777, 4294967294, 9},
+		"dev": {unix.S_IFCHR | 0o666, 0, 0}, "blk": {unix.S_IFBLK | 0o644, 0, 0}, "l": {unix.S_IFLNK | 0o777, 70000, 9},
 	} {
 		var st unix.Stat_t
 		if err := unix.Lstat(filepath.Join(root, name), &st); err != nil || [3]uint32{st.Mode, st.Uid, st.Gid} != want {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,8 +47,7 @@ func (a *applier) metaOf(hdr *tar.Header) (*meta, error) {
 	if a.opt.Squash {
 		m.uid, m.gid = a.uid, a.gid
 	}
-	// The ID of all bits means "leave it" to chown(2).
-	if m.uid < 0 || m.gid < 0 || uint64(m.uid) >= math.MaxUint32 || uint64(m.gid) >= math.MaxUint32 {
+	if !validID(m.uid) || !validID(m.gid) {
 		return nil, fmt.Errorf("%w: owner %d:%d", ErrInvalid, m.uid, m.gid)
 	}
 	m.mtime = timespec(hdr.ModTime)
@@ -70,6 +70,15 @@ func (a *applier) metaOf(hdr *tar.Header) (*meta, error) {
 		slices.SortFunc(m.xattrs, func(x, y xattr) int { return strings.Compare(x.name, y.name) })
 	}
 	return m, nil
+}
+
+// validID refuses what chown(2) would not take for an ID: all bits mean "leave
+// it". On a 32-bit machine archive/tar makes the upper half of all IDs negative.
+func validID(id int) bool {
+	if strconv.IntSize == 32 {
+		return id != -1
+	}
+	return id >= 0 && uint64(id) < math.MaxUint32
 }
 
 // wanted leaves out what would change how overlayfs reads the tree

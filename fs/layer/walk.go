@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -32,12 +33,31 @@ type level struct {
 	touched bool
 }
 
+// trail is the tree, as far as one unpacking walks in it and remembers.
+type trail struct {
+	ctx   context.Context
+	opt   Options
+	umask uint32
+	uid   int
+	dents []byte
+
+	stack []*level
+	stale bool // a directory was removed: the stack may hold it
+	// mine holds the real paths that this archive made, where whiteouts delete:
+	// they hide what is below this layer only.
+	mine      map[string]struct{}
+	whiteouts map[string]struct{} // made by us
+	times     map[string]dirTimes
+	late      []lateMode
+	lateACL   []lateACL
+}
+
 // begin makes fd the root.
-func (a *applier) begin(fd int) error {
-	a.times = map[string]dirTimes{}
-	a.whiteouts = map[string]struct{}{}
+func (t *trail) begin(fd int) error {
+	t.times = map[string]dirTimes{}
+	t.whiteouts = map[string]struct{}{}
 	l := &level{fd: fd}
-	a.stack = []*level{l}
+	t.stack = []*level{l}
 	return l.stat()
 }
 
@@ -88,44 +108,44 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-func (a *applier) top() *level { return a.stack[len(a.stack)-1] }
+func (t *trail) top() *level { return t.stack[len(t.stack)-1] }
 
 // enter makes dir, a clean name, the top of the stack, and makes what is
 // missing of it.
-func (a *applier) enter(dir string) (*level, error) {
+func (t *trail) enter(dir string) (*level, error) {
 	keep := 0
 	rest := dir
-	for !a.stale && keep+1 < len(a.stack) {
+	for !t.stale && keep+1 < len(t.stack) {
 		name, tail, _ := strings.Cut(rest, "/")
-		if rest == "" || a.stack[keep+1].name != name {
+		if rest == "" || t.stack[keep+1].name != name {
 			break
 		}
 		keep, rest = keep+1, tail
 	}
-	for len(a.stack) > keep+1 {
-		if err := a.pop(); err != nil {
+	for len(t.stack) > keep+1 {
+		if err := t.pop(); err != nil {
 			return nil, err
 		}
 	}
-	a.stale = false
+	t.stale = false
 	for rest != "" {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
-		if err := a.step(name); err != nil {
+		if err := t.step(name); err != nil {
 			return nil, err
 		}
 	}
-	return a.top(), nil
+	return t.top(), nil
 }
 
 // pop closes the top. Its time is set now and not when its entry was read:
 // what was made in it since has changed it.
-func (a *applier) pop() error {
-	l := a.top()
-	a.stack = a.stack[:len(a.stack)-1]
+func (t *trail) pop() error {
+	l := t.top()
+	t.stack = t.stack[:len(t.stack)-1]
 	var err error
 	if l.touched {
-		if t, ok := a.times[l.real]; ok {
+		if t, ok := t.times[l.real]; ok {
 			err = sys.Futimes(l.fd, t.atime, t.mtime)
 		}
 	}
@@ -135,8 +155,8 @@ func (a *applier) pop() error {
 
 // step enters a component below the top, which may be a symbolic link to a
 // directory of the tree, or missing.
-func (a *applier) step(name string) error {
-	up := a.top()
+func (t *trail) step(name string) error {
+	up := t.top()
 	if strings.HasPrefix(name, whPrefix) {
 		return fmt.Errorf("%w: whiteout %q as a directory", ErrInvalid, name)
 	}
@@ -144,69 +164,69 @@ func (a *applier) step(name string) error {
 	if len(l.real) > maxName {
 		return fmt.Errorf("%w: %w", ErrInvalid, unix.ENAMETOOLONG)
 	}
-	fd, err := a.openDir(up.fd, name, l.real)
+	fd, err := t.openDir(up.fd, name, l.real)
 	switch {
 	case err == nil:
 		l.fd = fd
-		return a.push(l)
+		return t.push(l)
 	case errors.Is(err, unix.ENOENT):
-		return a.implicit(up, l)
+		return t.implicit(up, l)
 	case !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP):
 		return err
 	}
 	target, err := sys.Readlinkat(up.fd, name)
 	if errors.Is(err, unix.EINVAL) {
 		// Not a link: a file, or a whiteout that we made, gives way.
-		hidden, err := a.clear(up, name)
+		hidden, err := t.clear(up, name)
 		if err != nil {
 			return err
 		}
-		if err := a.implicit(up, l); err != nil || !hidden {
+		if err := t.implicit(up, l); err != nil || !hidden {
 			return err
 		}
-		return a.opaque(l)
+		return t.opaque(l)
 	}
 	if err != nil {
 		return err
 	}
-	if l.fd, l.real, err = a.resolve(up.real, target, true); err != nil {
+	if l.fd, l.real, err = t.resolve(up.real, target, true); err != nil {
 		return fmt.Errorf("link %q -> %q: %w", name, target, err)
 	}
-	return a.push(l)
+	return t.push(l)
 }
 
-func (a *applier) push(l *level) error {
-	a.stack = append(a.stack, l)
+func (t *trail) push(l *level) error {
+	t.stack = append(t.stack, l)
 	return l.stat()
 }
 
 // implicit makes and enters a directory that the archive has no entry for, or
 // none yet.
-func (a *applier) implicit(up, l *level) error {
-	if err := a.makeImplicit(up.fd, l.name); err != nil {
+func (t *trail) implicit(up, l *level) error {
+	if err := t.makeImplicit(up.fd, l.name); err != nil {
 		return err
 	}
 	up.touched = true
-	a.own(l.real)
+	t.own(l.real)
 	var err error
 	if l.fd, err = sys.OpenDirat(up.fd, l.name); err != nil {
 		return err
 	}
-	if err := a.push(l); err != nil || a.opt.Style != AUFS {
+	if err := t.push(l); err != nil || t.opt.Style != AUFS {
 		return err
 	}
-	hidden, err := a.unhide(up, l.name)
+	hidden, err := t.unhide(up, l.name)
 	if err != nil || !hidden {
 		return err
 	}
-	return a.opaque(l)
+	return t.opaque(l)
 }
 
-func (a *applier) makeImplicit(dirfd int, name string) error {
+func (t *trail) makeImplicit(dirfd int, name string) error {
 	if err := sys.Mkdirat(dirfd, name, 0o755); err != nil {
 		return err
 	}
-	if a.umask&0o755 == 0 {
+	if t.umask&0o755 == 0 {
 		return nil
 	}
 	return sys.ChmodNoFollow(dirfd, name, 0o755)
@@ -214,9 +234,9 @@ func (a *applier) makeImplicit(dirfd int, name string) error {
 
 // openDir opens a directory, one that forbids it to its owner too; that one's
 // mode is put back at the end.
-func (a *applier) openDir(dirfd int, name, real string) (int, error) {
+func (t *trail) openDir(dirfd int, name, real string) (int, error) {
 	fd, err := sys.OpenDirat(dirfd, name)
-	if a.uid == 0 || (err != nil && !errors.Is(err, unix.EACCES)) {
+	if t.uid == 0 || (err != nil && !errors.Is(err, unix.EACCES)) {
 		return fd, err
 	}
 	var st unix.Stat_t
@@ -225,7 +245,7 @@ func (a *applier) openDir(dirfd int, name, real string) (int, error) {
 		return -1, e
 	}
 	mode := st.Mode & 0o7777
-	if mode&0o700 == 0o700 || int(st.Uid) != a.uid || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	if mode&0o700 == 0o700 || int(st.Uid) != t.uid || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return fd, err
 	}
 	if err == nil {
@@ -234,15 +254,15 @@ func (a *applier) openDir(dirfd int, name, real string) (int, error) {
 	if err := sys.ChmodNoFollow(dirfd, name, mode|0o700); err != nil {
 		return -1, err
 	}
-	a.late = append(a.late, lateMode{real, mode})
+	t.late = append(t.late, lateMode{real, mode})
 	return sys.OpenDirat(dirfd, name)
 }
 
 // resolve walks target, as a link in the directory base means it, with the
 // tree as the whole world. It is the slow way: from the root, with a
 // descriptor for each level, so that ".." is always the way that we came.
-func (a *applier) resolve(base, target string, create bool) (fd int, real string, err error) {
-	w := &climb{a: a, create: create, fds: []int{}, names: []string{}}
+func (t *trail) resolve(base, target string, create bool) (fd int, real string, err error) {
+	w := &climb{t: t, create: create, fds: []int{}, names: []string{}}
 	defer func() { w.close(fd) }()
 	todo := strings.Split(target, "/")
 	if !strings.HasPrefix(target, "/") && base != "" {
@@ -265,7 +285,7 @@ func (a *applier) resolve(base, target string, create bool) (fd int, real string
 	}
 	if len(w.fds) == 0 {
 		// The root: a descriptor of its own, for the caller closes it.
-		fd, err = sys.OpenDirat(a.stack[0].fd, ".")
+		fd, err = sys.OpenDirat(t.stack[0].fd, ".")
 		return fd, "", err
 	}
 	fd = w.fds[len(w.fds)-1]
@@ -274,7 +294,7 @@ func (a *applier) resolve(base, target string, create bool) (fd int, real string
 
 // climb is the way from the root.
 type climb struct {
-	a      *applier
+	t      *trail
 	create bool
 	fds    []int
 	names  []string
@@ -306,15 +326,15 @@ func (w *climb) step(name string) (more []string, err error) {
 	if w.length += len(name) + 1; w.length > maxName {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, unix.ENAMETOOLONG)
 	}
-	at := w.a.stack[0].fd
+	at := w.t.stack[0].fd
 	if n := len(w.fds); n > 0 {
 		at = w.fds[n-1]
 	}
 	real := join(strings.Join(w.names, "/"), name)
-	fd, err := w.a.openDir(at, name, real)
+	fd, err := w.t.openDir(at, name, real)
 	if errors.Is(err, unix.ENOENT) && w.create {
-		if err = w.a.makeImplicit(at, name); err == nil {
-			w.a.own(real)
+		if err = w.t.makeImplicit(at, name); err == nil {
+			w.t.own(real)
 			fd, err = sys.OpenDirat(at, name)
 		}
 	}
@@ -338,22 +358,22 @@ func (w *climb) step(name string) (more []string, err error) {
 }
 
 // own records that this archive made real, and so all directories above it.
-func (a *applier) own(real string) {
-	for a.mine != nil && real != "" {
-		if _, ok := a.mine[real]; ok {
+func (t *trail) own(real string) {
+	for t.mine != nil && real != "" {
+		if _, ok := t.mine[real]; ok {
 			return
 		}
-		a.mine[real] = struct{}{}
+		t.mine[real] = struct{}{}
 		real, _ = split(real)
 	}
 }
 
 // clear removes what is in an entry's place. hidden: it was a whiteout, so
 // nothing of the layers below may shine through.
-func (a *applier) clear(up *level, name string) (hidden bool, err error) {
+func (t *trail) clear(up *level, name string) (hidden bool, err error) {
 	real := join(up.real, name)
-	if _, hidden = a.whiteouts[real]; hidden {
-		delete(a.whiteouts, real)
+	if _, hidden = t.whiteouts[real]; hidden {
+		delete(t.whiteouts, real)
 	}
 	up.touched = true
 	var st unix.Stat_t
@@ -366,29 +386,29 @@ func (a *applier) clear(up *level, name string) (hidden bool, err error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return hidden, sys.Unlinkat(up.fd, name, 0)
 	}
-	a.stale = true
-	a.forget(real)
-	return hidden, tree.RemoveAt(a.ctx, up.fd, name)
+	t.stale = true
+	t.forget(real)
+	return hidden, tree.RemoveAt(t.ctx, up.fd, name)
 }
 
 // forget drops what is remembered of directories at and below real.
-func (a *applier) forget(real string) {
+func (t *trail) forget(real string) {
 	within := func(p string) bool { return p == real || strings.HasPrefix(p, real+"/") }
-	for p := range a.times {
+	for p := range t.times {
 		if within(p) {
-			delete(a.times, p)
+			delete(t.times, p)
 		}
 	}
-	for p := range a.whiteouts {
+	for p := range t.whiteouts {
 		if within(p) {
-			delete(a.whiteouts, p)
+			delete(t.whiteouts, p)
 		}
 	}
-	for p := range a.mine {
+	for p := range t.mine {
 		if within(p) {
-			delete(a.mine, p)
+			delete(t.mine, p)
 		}
 	}
-	a.late = slices.DeleteFunc(a.late, func(l lateMode) bool { return within(l.real) })
-	a.lateACL = slices.DeleteFunc(a.lateACL, func(l lateACL) bool { return within(l.real) })
+	t.late = slices.DeleteFunc(t.late, func(l lateMode) bool { return within(l.real) })
+	t.lateACL = slices.DeleteFunc(t.lateACL, func(l lateACL) bool { return within(l.real) })
 }
