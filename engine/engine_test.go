@@ -674,6 +674,3 @@ func configCase(t *testing.T, h *harness) {
 		}
 	}
 }
-
-// foreground is a process of the tests that runs a container in the foreground.
-func foreground(args []string) int { return 0 }

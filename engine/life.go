@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,9 +34,13 @@ type life struct {
 	mon   *record.Lock
 	state record.State
 
-	snaps  snapshot.Driver
-	iso    isolate.Driver
-	group  limits.Group
+	snaps snapshot.Driver
+	iso   isolate.Driver
+	group limits.Group
+	// grouped waits until group is made.
+	grouped  func() error
+	groupErr error
+
 	plan   *spec.Plan
 	bundle *isolate.Bundle
 	log    *logs.Writer
@@ -87,6 +92,9 @@ func (l *life) failed(err error) {
 	ctx := context.Background()
 	if l.pump != nil {
 		l.pump.Abort()
+	}
+	if l.grouped != nil {
+		l.grouped() // it may still be being made
 	}
 	if l.log != nil {
 		l.log.Close()
@@ -183,17 +191,47 @@ func early(f func() ([]byte, error)) func() ([]byte, error) {
 	}
 }
 
-// limit makes the container's group.
+// limit makes the container's group, beside what follows: it is needed when the
+// first process exists. The rung without groups is done at once, because its
+// limits are part of the spec.
 func (l *life) limit() error {
 	d, err := l.e.mach.limits(l.c.Drivers.Limits)
 	if err != nil {
 		return err
 	}
+	done := make(chan error, 1)
+	work := func() { done <- l.makeGroup(d) }
+	var once sync.Once
+	l.grouped = func() error {
+		once.Do(func() { l.groupErr = <-done })
+		return l.groupErr
+	}
+	l.bundle.Joined = func(pid int) error {
+		if err := l.grouped(); err != nil {
+			return err
+		}
+		return l.group.Add(pid)
+	}
+	if d.Name() != "rlimits" {
+		go work()
+		return nil
+	}
+	work()
+	return l.grouped()
+}
+
+func (l *life) makeGroup(d limits.Driver) error {
 	group, not, err := d.Create(l.c.ID, l.c.HostConfig.CgroupParent, l.plan.Spec.Linux.Resources)
 	if err != nil {
 		return fmt.Errorf("limits (%s): %w", d.Name(), err)
 	}
 	l.group = group
+	if d.Name() == "rlimits" {
+		// Only this one has them, and only it is not made beside the start.
+		p := l.plan.Spec.Process
+		p.Rlimits = append(group.Rlimits(), p.Rlimits...)
+		l.bundle.Nice = group.Nice()
+	}
 	for _, n := range not {
 		text := n.Limit + " cannot be held: " + n.Why
 		if l.e.opt.Strict {
@@ -201,9 +239,6 @@ func (l *life) limit() error {
 		}
 		l.e.opt.Warn(text)
 	}
-	p := l.plan.Spec.Process
-	p.Rlimits = append(group.Rlimits(), p.Rlimits...)
-	l.bundle.Nice, l.bundle.Joined = group.Nice(), group.Add
 	return nil
 }
 

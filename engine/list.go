@@ -31,6 +31,7 @@ func (e *Engine) all(ctx context.Context) ([]listed, error) {
 	if len(remains) > 0 {
 		e.clean(ctx, remains)
 	}
+	e.store.Orphans()
 	list := make([]listed, 0, len(ids))
 	for _, id := range ids {
 		c, err := e.store.Load(id)

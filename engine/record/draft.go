@@ -56,8 +56,12 @@ func (d *Draft) Commit(durable bool) (*Lock, error) {
 		if id != "" {
 			return &NameTakenError{Name: c.Name, ID: id}
 		}
+		// A link, because it is there with its content or not at all.
 		path := filepath.Join(d.s.root, "names", c.Name)
-		if err := WriteFile(path, []byte(c.ID+"\n"), 0o600, durable); err != nil {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := os.Symlink(c.ID, path); err != nil {
 			return err
 		}
 		if err := os.Rename(c.dir, final); err != nil {
@@ -71,6 +75,7 @@ func (d *Draft) Commit(durable bool) (*Lock, error) {
 	}
 	c.dir = final
 	if durable {
+		SyncDir(filepath.Join(d.s.root, "names"))
 		SyncDir(d.s.containers())
 	}
 	return d.lock, nil
@@ -100,18 +105,44 @@ func (s *Store) Detach(c *Container) error {
 		return err
 	}
 	c.dir = aside
+	return s.free(c)
+}
+
+// free gives the name of c back. That of one whose record cannot be read is
+// looked for.
+func (s *Store) free(c *Container) error {
 	return s.names(func() error {
-		path := filepath.Join(s.root, "names", c.Name)
-		data, err := os.ReadFile(path)
-		if err == nil && strings.TrimSpace(string(data)) == c.ID {
-			os.Remove(path)
+		dir := filepath.Join(s.root, "names")
+		names := []string{c.Name}
+		if c.Name == "" {
+			entries, err := os.ReadDir(dir)
+			if err != nil {
+				return err
+			}
+			names = names[:0]
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
 		}
+		for _, name := range names {
+			path := filepath.Join(dir, name)
+			if id, err := os.Readlink(path); err == nil && id == c.ID {
+				os.Remove(path)
+			}
+		}
+		c.freed = true
 		return nil
 	})
 }
 
-// Delete deletes what is left of a detached container.
+// Delete deletes what is left of a container, its name included: who was killed
+// may have given or freed it half.
 func (s *Store) Delete(c *Container) error {
+	if !c.freed {
+		if err := s.free(c); err != nil {
+			return err
+		}
+	}
 	if err := RemoveAll(c.RunDir); err != nil {
 		return err
 	}
@@ -130,6 +161,32 @@ func RemoveAll(path string) error {
 		pause(wait)
 	}
 	return err
+}
+
+// Orphans deletes the directories for locks of containers that were never there,
+// or are not any more.
+func (s *Store) Orphans() {
+	entries, err := os.ReadDir(filepath.Join(s.run, "containers"))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if !IsID(id) || s.exists(id) || s.exists(makingPrefix+id) || s.exists(removingPrefix+id) {
+			continue
+		}
+		dir := filepath.Join(s.run, "containers", id)
+		if lock, err := s.lockDir(dir, false); err == nil {
+			// Whoever makes one holds the lock from before to after; and another
+			// state directory may share this one, with running containers.
+			mon, err := (&Container{RunDir: dir}).LockMonitor()
+			if err == nil && !s.exists(id) && !s.exists(makingPrefix+id) {
+				os.RemoveAll(dir)
+			}
+			mon.Release()
+			lock.Release()
+		}
+	}
 }
 
 // Remains opens what someone killed left behind: a container half-made or

@@ -5,7 +5,7 @@
 //
 //	ROOT/version                  format of all below, decimal
 //	ROOT/lock                     flock: who gives or frees a name holds it
-//	ROOT/names/NAME               the ID
+//	ROOT/names/NAME               a symbolic link whose text is the ID
 //	ROOT/containers/ID/           config.json, state.json and the container's files
 //	ROOT/containers/.tmp-ID/      being made
 //	ROOT/containers/.rm-ID/       being removed
@@ -91,7 +91,8 @@ type Container struct {
 	RunDir  string // where it was given its locks; believed before any option
 	PIDFile string `json:",omitempty"`
 
-	dir string
+	dir   string
+	freed bool // its name was given back
 }
 
 // Dir is where the container's files are.

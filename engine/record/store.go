@@ -168,14 +168,13 @@ func (s *Store) exists(id string) bool {
 // named is the container that has a name, or "". A name whose container is gone
 // was left by someone killed, and is free.
 func (s *Store) named(name string) (string, error) {
-	data, err := os.ReadFile(filepath.Join(s.root, "names", name))
+	id, err := os.Readlink(filepath.Join(s.root, "names", name))
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	id := strings.TrimSpace(string(data))
 	if !IsID(id) || !s.exists(id) {
 		return "", nil
 	}
