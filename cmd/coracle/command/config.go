@@ -13,72 +13,85 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// createOptions is what the flags of run and create say.
-func (t *tool) createOptions(c *cli.Context, v *verb) (engine.CreateOptions, error) {
-	o := engine.CreateOptions{
-		Name: c.String("name"), Platform: c.String("platform"), Pull: c.String("pull"),
-		Config: &container.Config{}, Host: &container.HostConfig{},
-	}
-	switch o.Pull {
-	case "":
-		o.Pull = "missing"
-	case "missing", "never", "always":
-	default:
-		return o, fmt.Errorf(`invalid pull option: '%s': must be one of "always", "missing" or "never"`, o.Pull)
-	}
-	var err error
-	if path := c.String("pidfile"); path != "" {
-		if o.PIDFile, err = filepath.Abs(path); err != nil {
-			return o, err
-		}
-	}
-	for _, fill := range []func(*cli.Context, *verb, *engine.CreateOptions) error{
-		t.fillProcess, t.fillStreams, t.fillMounts, t.fillSecurity, t.fillNetwork, t.fillResources,
-	} {
-		if err := fill(c, v, &o); err != nil {
-			return o, err
-		}
-	}
-	return o, nil
+// settings turn the flags of run and create into what is asked of the engine.
+type settings struct {
+	c *cli.Context
+	v *verb
+	engine.CreateOptions
 }
 
-func (t *tool) fillProcess(c *cli.Context, v *verb, o *engine.CreateOptions) error {
-	cfg, args := o.Config, c.Args().Slice()
+// createOptions is what the flags of run and create say.
+func createOptions(c *cli.Context, v *verb) (engine.CreateOptions, error) {
+	s := &settings{c: c, v: v}
+	err := s.fill()
+	return s.CreateOptions, err
+}
+
+func (s *settings) fill() error {
+	s.CreateOptions = engine.CreateOptions{
+		Name: s.c.String("name"), Platform: s.c.String("platform"), Pull: s.c.String("pull"),
+		Config: &container.Config{}, Host: &container.HostConfig{},
+	}
+	switch s.Pull {
+	case "":
+		s.Pull = "missing"
+	case "missing", "never", "always":
+	default:
+		return fmt.Errorf(`invalid pull option: '%s': must be one of "always", "missing" or "never"`, s.Pull)
+	}
+	var err error
+	if path := s.c.String("pidfile"); path != "" {
+		if s.PIDFile, err = filepath.Abs(path); err != nil {
+			return err
+		}
+	}
+	for _, fill := range []func() error{
+		s.fillProcess, s.fillStreams, s.fillMounts, s.fillSecurity, s.fillNetwork, s.fillResources,
+	} {
+		if err := fill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *settings) fillProcess() error {
+	cfg, args := s.Config, s.c.Args().Slice()
 	cfg.Image = args[0]
 	if len(args) > 1 {
 		cfg.Cmd = args[1:]
 	}
 	// An empty --entrypoint takes the image's away.
-	if c.IsSet("entrypoint") {
-		cfg.Entrypoint = []string{c.String("entrypoint")}
+	if s.c.IsSet("entrypoint") {
+		cfg.Entrypoint = []string{s.c.String("entrypoint")}
 	}
 	var err error
-	if cfg.Env, err = t.env(c, v); err != nil {
+	if cfg.Env, err = environment(s.c, s.v); err != nil {
 		return err
 	}
-	if cfg.Labels, err = opts.Labels(c.StringSlice("label-file"), c.StringSlice("label")); err != nil {
+	if cfg.Labels, err = opts.Labels(s.c.StringSlice("label-file"), s.c.StringSlice("label")); err != nil {
 		return err
 	}
-	cfg.User, cfg.WorkingDir, cfg.Hostname = c.String("user"), c.String("workdir"), c.String("hostname")
-	cfg.StopSignal = c.String("stop-signal")
-	if c.IsSet("stop-timeout") {
-		n := c.Int("stop-timeout")
+	cfg.User, cfg.WorkingDir, cfg.Hostname = s.c.String("user"), s.c.String("workdir"), s.c.String("hostname")
+	cfg.StopSignal = s.c.String("stop-signal")
+	if s.c.IsSet("stop-timeout") {
+		n := s.c.Int("stop-timeout")
 		cfg.StopTimeout = &n
 	}
-	host := o.Host
-	host.AutoRemove, host.GroupAdd, host.ContainerIDFile = c.Bool("rm"), c.StringSlice("group-add"), c.String("cidfile")
-	if c.IsSet("init") {
-		b := c.Bool("init")
+	host := s.Host
+	host.AutoRemove, host.GroupAdd, host.ContainerIDFile = s.c.Bool("rm"), s.c.StringSlice("group-add"), s.c.String("cidfile")
+	if s.c.IsSet("init") {
+		b := s.c.Bool("init")
 		host.Init = &b
 	}
 	return nil
 }
 
-// env is what --env and --env-file say.
-func (t *tool) env(c *cli.Context, v *verb) ([]string, error) {
+// environment is what --env and --env-file say.
+func environment(c *cli.Context, v *verb) ([]string, error) {
 	for _, e := range c.StringSlice("env") {
 		if err := opts.Variable(e); err != nil {
-			return nil, t.badValue(v, "env", e, err)
+			return nil, v.badValue("env", e, err)
 		}
 	}
 	return opts.Env(c.StringSlice("env-file"), c.StringSlice("env"))
@@ -86,10 +99,10 @@ func (t *tool) env(c *cli.Context, v *verb) ([]string, error) {
 
 // fillStreams decides which streams are attached: those named by --attach, or
 // the two outputs, and the input with --interactive.
-func (t *tool) fillStreams(c *cli.Context, v *verb, o *engine.CreateOptions) error {
-	cfg := o.Config
-	cfg.Tty, cfg.OpenStdin = c.Bool("tty"), c.Bool("interactive")
-	named := c.StringSlice("attach")
+func (s *settings) fillStreams() error {
+	cfg := s.Config
+	cfg.Tty, cfg.OpenStdin = s.c.Bool("tty"), s.c.Bool("interactive")
+	named := s.c.StringSlice("attach")
 	for _, a := range named {
 		switch strings.ToLower(a) {
 		case "stdin":
@@ -99,7 +112,7 @@ func (t *tool) fillStreams(c *cli.Context, v *verb, o *engine.CreateOptions) err
 		case "stderr":
 			cfg.AttachStderr = true
 		default:
-			return t.badValue(v, "attach", a, errors.New("valid streams are STDIN, STDOUT and STDERR"))
+			return s.v.badValue("attach", a, errors.New("valid streams are STDIN, STDOUT and STDERR"))
 		}
 	}
 	if len(named) == 0 {
@@ -109,34 +122,34 @@ func (t *tool) fillStreams(c *cli.Context, v *verb, o *engine.CreateOptions) err
 	return nil
 }
 
-func (t *tool) fillMounts(c *cli.Context, v *verb, o *engine.CreateOptions) error {
+func (s *settings) fillMounts() error {
 	var err error
-	if o.Host.Binds, o.Config.Volumes, err = opts.Volumes(c.StringSlice("volume")); err != nil {
+	if s.Host.Binds, s.Config.Volumes, err = opts.Volumes(s.c.StringSlice("volume")); err != nil {
 		return err
 	}
-	o.Host.Tmpfs = opts.Tmpfs(c.StringSlice("tmpfs"))
-	for _, value := range c.StringSlice("mount") {
+	s.Host.Tmpfs = opts.Tmpfs(s.c.StringSlice("tmpfs"))
+	for _, value := range s.c.StringSlice("mount") {
 		m, err := opts.Mount(value)
 		if err != nil {
-			return t.badValue(v, "mount", value, err)
+			return s.v.badValue("mount", value, err)
 		}
-		o.Host.Mounts = append(o.Host.Mounts, m)
+		s.Host.Mounts = append(s.Host.Mounts, m)
 	}
-	for _, value := range c.StringSlice("device") {
+	for _, value := range s.c.StringSlice("device") {
 		d, err := opts.Device(value)
 		if err != nil {
-			return t.badValue(v, "device", value, err)
+			return s.v.badValue("device", value, err)
 		}
-		o.Host.Devices = append(o.Host.Devices, d)
+		s.Host.Devices = append(s.Host.Devices, d)
 	}
-	o.Host.ReadonlyRootfs = c.Bool("read-only")
-	return t.size(c, v, "shm-size", &o.Host.ShmSize, opts.Bytes)
+	s.Host.ReadonlyRootfs = s.c.Bool("read-only")
+	return s.size("shm-size", &s.Host.ShmSize, opts.Bytes)
 }
 
-func (t *tool) fillSecurity(c *cli.Context, v *verb, o *engine.CreateOptions) error {
-	host := o.Host
-	host.CapAdd, host.CapDrop, host.Privileged = c.StringSlice("cap-add"), c.StringSlice("cap-drop"), c.Bool("privileged")
-	security, open, err := opts.SecurityOpts(c.StringSlice("security-opt"))
+func (s *settings) fillSecurity() error {
+	host := s.Host
+	host.CapAdd, host.CapDrop, host.Privileged = s.c.StringSlice("cap-add"), s.c.StringSlice("cap-drop"), s.c.Bool("privileged")
+	security, open, err := opts.SecurityOpts(s.c.StringSlice("security-opt"))
 	if err != nil {
 		return err
 	}
@@ -144,32 +157,32 @@ func (t *tool) fillSecurity(c *cli.Context, v *verb, o *engine.CreateOptions) er
 	if open {
 		host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{}
 	}
-	host.Sysctls = opts.Map(c.StringSlice("sysctl"))
+	host.Sysctls = opts.Map(s.c.StringSlice("sysctl"))
 	return nil
 }
 
-func (t *tool) fillNetwork(c *cli.Context, v *verb, o *engine.CreateOptions) error {
-	mode := c.String("network")
+func (s *settings) fillNetwork() error {
+	mode := s.c.String("network")
 	if mode == "" {
-		mode = c.String("net")
+		mode = s.c.String("net")
 	}
 	if mode == "" {
 		mode = "default"
 	}
-	o.Host.NetworkMode = container.NetworkMode(mode)
+	s.Host.NetworkMode = container.NetworkMode(mode)
 	var err error
-	if o.Host.ExtraHosts, err = opts.Hosts(c.StringSlice("add-host")); err != nil {
-		return t.badValue(v, "add-host", strings.Join(c.StringSlice("add-host"), ","), err)
+	if s.Host.ExtraHosts, err = opts.Hosts(s.c.StringSlice("add-host")); err != nil {
+		return s.v.badValue("add-host", strings.Join(s.c.StringSlice("add-host"), ","), err)
 	}
-	if o.Host.DNS, err = opts.Addrs(c.StringSlice("dns")); err != nil {
-		return t.badValue(v, "dns", strings.Join(c.StringSlice("dns"), ","), err)
+	if s.Host.DNS, err = opts.Addrs(s.c.StringSlice("dns")); err != nil {
+		return s.v.badValue("dns", strings.Join(s.c.StringSlice("dns"), ","), err)
 	}
 	return nil
 }
 
-func (t *tool) fillResources(c *cli.Context, v *verb, o *engine.CreateOptions) error {
-	r := &o.Host.Resources
-	for _, s := range []struct {
+func (s *settings) fillResources() error {
+	r := &s.Host.Resources
+	for _, n := range []struct {
 		flag string
 		into *int64
 		read func(string) (int64, error)
@@ -177,31 +190,31 @@ func (t *tool) fillResources(c *cli.Context, v *verb, o *engine.CreateOptions) e
 		{"memory", &r.Memory, opts.Bytes}, {"memory-reservation", &r.MemoryReservation, opts.Bytes},
 		{"memory-swap", &r.MemorySwap, opts.Swap}, {"cpus", &r.NanoCPUs, opts.CPUs},
 	} {
-		if err := t.size(c, v, s.flag, s.into, s.read); err != nil {
+		if err := s.size(n.flag, n.into, n.read); err != nil {
 			return err
 		}
 	}
-	r.CPUShares, r.CpusetCpus, r.CpusetMems = int64(c.Int("cpu-shares")), c.String("cpuset-cpus"), c.String("cpuset-mems")
-	if c.IsSet("pids-limit") {
-		n := int64(c.Int("pids-limit"))
+	r.CPUShares, r.CpusetCpus, r.CpusetMems = int64(s.c.Int("cpu-shares")), s.c.String("cpuset-cpus"), s.c.String("cpuset-mems")
+	if s.c.IsSet("pids-limit") {
+		n := int64(s.c.Int("pids-limit"))
 		r.PidsLimit = &n
 	}
-	o.Host.OomScoreAdj = c.Int("oom-score-adj")
-	for _, value := range c.StringSlice("ulimit") {
+	s.Host.OomScoreAdj = s.c.Int("oom-score-adj")
+	for _, value := range s.c.StringSlice("ulimit") {
 		if _, err := opts.Ulimits([]string{value}); err != nil {
-			return t.badValue(v, "ulimit", value, err)
+			return s.v.badValue("ulimit", value, err)
 		}
 	}
-	r.Ulimits, _ = opts.Ulimits(c.StringSlice("ulimit"))
+	r.Ulimits, _ = opts.Ulimits(s.c.StringSlice("ulimit"))
 	return nil
 }
 
 // size reads one flag that is a number with a unit.
-func (t *tool) size(c *cli.Context, v *verb, flag string, into *int64, read func(string) (int64, error)) error {
-	value := c.String(flag)
+func (s *settings) size(flag string, into *int64, read func(string) (int64, error)) error {
+	value := s.c.String(flag)
 	n, err := read(value)
 	if err != nil {
-		return t.badValue(v, flag, value, err)
+		return s.v.badValue(flag, value, err)
 	}
 	*into = n
 	return nil

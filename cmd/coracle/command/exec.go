@@ -36,10 +36,10 @@ func (t *tool) exec(c *cli.Context, v *verb) error {
 		AttachStdin: c.Bool("interactive") && !detach, AttachStdout: !detach, AttachStderr: !detach,
 	}
 	var err error
-	if req.Env, err = t.env(c, v); err != nil {
+	if req.Env, err = environment(c, v); err != nil {
 		return err
 	}
-	keys, err := t.detachKeys(c, v)
+	keys, err := v.detachKeys(c)
 	if err != nil {
 		return err
 	}

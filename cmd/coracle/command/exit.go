@@ -28,18 +28,18 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 // usage is a flag that cannot be understood: 125, as Docker's CLI has it.
-func (t *tool) usage(spelling string, err error) error {
+func usage(spelling string, err error) error {
 	return &usageError{spelling, err, 125}
 }
 
 // badValue is a flag whose value cannot be understood.
-func (t *tool) badValue(v *verb, name, value string, err error) error {
+func (v *verb) badValue(name, value string, err error) error {
 	for _, f := range known(v.Flags) {
 		if f.Name == name {
-			return t.usage(t.spelling, argv.Invalid(f, value, err))
+			return usage(v.spelling, argv.Invalid(f, value, err))
 		}
 	}
-	return t.usage(t.spelling, err)
+	return usage(v.spelling, err)
 }
 
 func unknownCommand(words []string) error {
@@ -52,7 +52,7 @@ func unknownCommand(words []string) error {
 	return &usageError{spelling, fmt.Errorf("unknown command: %s", said), 1}
 }
 
-func (t *tool) arity(v *verb, n int) error {
+func (v *verb) arity(n int) error {
 	var want string
 	switch {
 	case n >= v.min && (v.max < 0 || n <= v.max):
@@ -66,7 +66,7 @@ func (t *tool) arity(v *verb, n int) error {
 	default:
 		want = fmt.Sprintf("requires at most %d argument%s", v.max, plural(v.max))
 	}
-	return &usageError{t.spelling, fmt.Errorf("'coracle %s' %s", t.spelling, want), 1}
+	return &usageError{v.spelling, fmt.Errorf("'coracle %s' %s", v.spelling, want), 1}
 }
 
 func plural(n int) string {

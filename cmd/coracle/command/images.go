@@ -35,7 +35,7 @@ func newImages(t *tool) *verb {
 }
 
 func (t *tool) images(c *cli.Context, v *verb) error {
-	filters, err := t.filters(c, v)
+	filters, err := v.filters(c)
 	if err != nil {
 		return err
 	}

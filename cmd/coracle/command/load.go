@@ -110,12 +110,12 @@ func (t *tool) load(c *cli.Context) error {
 }
 
 // archive opens a file, or our input where the name is that of it.
-func (t *tool) archive(name, stdin string) (io.ReadCloser, error) {
+func (s Stdio) archive(name, stdin string) (io.ReadCloser, error) {
 	if name == stdin {
-		if t.In == nil {
+		if s.In == nil {
 			return nil, errors.New("standard input is closed")
 		}
-		return io.NopCloser(t.In), nil
+		return io.NopCloser(s.In), nil
 	}
 	return os.Open(name)
 }

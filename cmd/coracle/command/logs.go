@@ -36,17 +36,17 @@ func (t *tool) logs(c *cli.Context, v *verb) error {
 	if tail := c.String("tail"); tail != "all" {
 		n, err := strconv.Atoi(tail)
 		if err != nil {
-			return t.badValue(v, "tail", tail, errors.New(`must be a number or "all"`))
+			return v.badValue("tail", tail, errors.New(`must be a number or "all"`))
 		}
 		o.Tail = max(n, -1)
 	}
 	now := time.Now()
 	var err error
 	if o.Since, err = opts.When(c.String("since"), now); err != nil {
-		return t.badValue(v, "since", c.String("since"), err)
+		return v.badValue("since", c.String("since"), err)
 	}
 	if o.Until, err = opts.When(c.String("until"), now); err != nil {
-		return t.badValue(v, "until", c.String("until"), err)
+		return v.badValue("until", c.String("until"), err)
 	}
 	eng, err := t.engine(c.Context)
 	if err != nil {

@@ -22,7 +22,7 @@ func options(t *testing.T, args ...string) engine.CreateOptions {
 	v := newRun(tl)
 	var o engine.CreateOptions
 	v.Action = func(c *cli.Context) (err error) {
-		o, err = tl.createOptions(c, v)
+		o, err = createOptions(c, v)
 		return err
 	}
 	flags, operands, err := argv.Parse(known(v.Flags), v.mixed, args)

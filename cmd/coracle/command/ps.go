@@ -35,7 +35,7 @@ func newPs(t *tool) *verb {
 }
 
 func (t *tool) ps(c *cli.Context, v *verb) error {
-	filters, err := t.filters(c, v)
+	filters, err := v.filters(c)
 	if err != nil {
 		return err
 	}
@@ -63,11 +63,11 @@ func (t *tool) ps(c *cli.Context, v *verb) error {
 	return format.Write(t.Out, format.Containers(text, c.Bool("quiet"), c.Bool("size")), rows)
 }
 
-func (t *tool) filters(c *cli.Context, v *verb) (map[string][]string, error) {
+func (v *verb) filters(c *cli.Context) (map[string][]string, error) {
 	m := map[string][]string{}
 	for _, f := range c.StringSlice("filter") {
 		if err := opts.Filter(m, f); err != nil {
-			return nil, t.badValue(v, "filter", f, err)
+			return nil, v.badValue("filter", f, err)
 		}
 	}
 	return m, nil

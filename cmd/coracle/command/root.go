@@ -29,10 +29,11 @@ type Stdio struct {
 // verb is one command, ready to run.
 type verb struct {
 	*cli.Command
-	mixed    bool // flags may follow operands
-	min, max int  // how many operands; max -1: no bound
-	starts   bool // it starts a container: our own failures are 125
-	enters   bool // it starts a program: 126 and 127 are told apart
+	spelling string // by which it was called
+	mixed    bool   // flags may follow operands
+	min, max int    // how many operands; max -1: no bound
+	starts   bool   // it starts a container: our own failures are 125
+	enters   bool   // it starts a program: 126 and 127 are told apart
 }
 
 // entry is a command's constructor with all its spellings, the usual one
@@ -114,7 +115,7 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 	case errors.Is(err, argv.ErrHelp):
 		return t.help(rest)
 	case err != nil:
-		return t.fail(nil, t.usage("", refusal(err)))
+		return t.fail(nil, usage("", refusal(err)))
 	case slices.Contains(globals, "--version=true"):
 		printShortVersion(t.Out)
 		return 0
@@ -134,15 +135,16 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 
 func (t *tool) run(ctx context.Context, e *entry, globals, args []string) int {
 	v := e.make(t)
+	v.spelling = t.spelling
 	flags, operands, err := argv.Parse(known(v.Flags), v.mixed, args)
 	if errors.Is(err, argv.ErrHelp) {
 		t.printHelp(e, v)
 		return 0
 	}
 	if err != nil {
-		return t.fail(v, t.usage(t.spelling, refusal(err)))
+		return t.fail(v, usage(t.spelling, refusal(err)))
 	}
-	if err := t.arity(v, len(operands)); err != nil {
+	if err := v.arity(len(operands)); err != nil {
 		return t.fail(v, err)
 	}
 	words := strings.Split(t.spelling, " ")
@@ -210,13 +212,13 @@ func (t *tool) globals(c *cli.Context) error {
 	t.debug = c.Bool("debug") || c.String("log-level") == "debug"
 	wish, err := backends.MergeWish(os.Getenv("CORACLE_BACKEND"), c.StringSlice("backend")...)
 	if err != nil {
-		return t.usage("", err)
+		return usage("", err)
 	}
 	level := c.String("log-level")
 	switch level {
 	case "debug", "info", "warn", "error", "fatal":
 	default:
-		return t.usage("", fmt.Errorf("unable to parse logging level: %s", level))
+		return usage("", fmt.Errorf("unable to parse logging level: %s", level))
 	}
 	t.options = engine.Options{Root: c.String("root"), Run: c.String("run"), Wish: wish, Strict: c.Bool("strict")}
 	if level != "error" && level != "fatal" {
@@ -225,7 +227,7 @@ func (t *tool) globals(c *cli.Context) error {
 	return nil
 }
 
-func (t *tool) warn(line string) { fmt.Fprintln(t.Err, "WARNING: "+line) }
+func (s Stdio) warn(line string) { fmt.Fprintln(s.Err, "WARNING: "+line) }
 
 // find returns the command that words begin with, and what follows its name.
 func find(words []string) (*entry, string, []string) {

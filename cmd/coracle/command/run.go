@@ -34,7 +34,7 @@ func newCreate(t *tool) *verb {
 		Flags:     containerFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
-		o, err := t.createOptions(c, v)
+		o, err := createOptions(c, v)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func sigProxyFlag() cli.Flag {
 }
 
 func (t *tool) runContainer(c *cli.Context, v *verb) error {
-	o, err := t.createOptions(c, v)
+	o, err := createOptions(c, v)
 	if err != nil {
 		return err
 	}
@@ -123,14 +123,14 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 	return id, eng, cid.write(id)
 }
 
-func (t *tool) detachKeys(c *cli.Context, v *verb) ([]byte, error) {
+func (v *verb) detachKeys(c *cli.Context) ([]byte, error) {
 	value := c.String("detach-keys")
 	if value == "" {
 		return nil, nil
 	}
 	keys, err := opts.Keys(value)
 	if err != nil {
-		return nil, t.badValue(v, "detach-keys", value, err)
+		return nil, v.badValue("detach-keys", value, err)
 	}
 	return keys, nil
 }

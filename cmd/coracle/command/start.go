@@ -75,7 +75,7 @@ func newAttach(t *tool) *verb {
 }
 
 func (t *tool) attach(c *cli.Context, v *verb) error {
-	keys, err := t.detachKeys(c, v)
+	keys, err := v.detachKeys(c)
 	if err != nil {
 		return err
 	}

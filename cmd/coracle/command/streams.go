@@ -30,11 +30,11 @@ func (t *tool) checkTerminal(stdin, tty bool) error {
 	return nil
 }
 
-func (t *tool) inputIsTerminal() bool { return t.In != nil && term.IsTerminal(int(t.In.Fd())) }
+func (s Stdio) inputIsTerminal() bool { return s.In != nil && term.IsTerminal(int(s.In.Fd())) }
 
 // streams makes the caller's ends of a container's streams. restore puts the
 // terminal and the signals back; it may be called more than once.
-func (t *tool) streams(a attachment) (s engine.Streams, restore func(), err error) {
+func (o Stdio) streams(a attachment) (s engine.Streams, restore func(), err error) {
 	var undo []func()
 	var once sync.Once
 	restore = func() {
@@ -46,16 +46,16 @@ func (t *tool) streams(a attachment) (s engine.Streams, restore func(), err erro
 	}
 	s.DetachKeys = a.keys
 	if a.stdout {
-		s.Stdout = t.Out
+		s.Stdout = o.Out
 	}
 	if a.stderr {
-		s.Stderr = t.Err
+		s.Stderr = o.Err
 	}
 	var raw *rawTerminal
 	if a.stdin {
-		s.Stdin = t.In
-		if a.terminal && t.inputIsTerminal() {
-			if raw, err = makeRaw(t.In); err != nil {
+		s.Stdin = o.In
+		if a.terminal && o.inputIsTerminal() {
+			if raw, err = makeRaw(o.In); err != nil {
 				return s, restore, err
 			}
 			undo = append(undo, raw.restore)
@@ -63,7 +63,7 @@ func (t *tool) streams(a attachment) (s engine.Streams, restore func(), err erro
 		}
 	}
 	if a.terminal {
-		s.Size = t.terminalSize()
+		s.Size = o.terminalSize()
 	}
 	sigs, stop := forward(a.signals, a.terminal, raw)
 	undo = append(undo, stop)
@@ -72,14 +72,14 @@ func (t *tool) streams(a attachment) (s engine.Streams, restore func(), err erro
 }
 
 // terminalSize asks the output's terminal, or the input's; nil without either.
-func (t *tool) terminalSize() func() (rows, cols uint16) {
+func (s Stdio) terminalSize() func() (rows, cols uint16) {
 	var files []*os.File
-	for _, w := range []io.Writer{t.Out, t.Err} {
+	for _, w := range []io.Writer{s.Out, s.Err} {
 		if f, ok := w.(*os.File); ok {
 			files = append(files, f)
 		}
 	}
-	files = append(files, t.In)
+	files = append(files, s.In)
 	for _, f := range files {
 		if f == nil || !term.IsTerminal(int(f.Fd())) {
 			continue
