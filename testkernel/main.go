@@ -2,8 +2,11 @@
 // as go test's -exec wrapper:
 //
 //	go test -exec 'testkernel -nosys 2.6.32' ./fs/...
+//	go test -exec 'testkernel -kernel bookworm' ./probe
+//	go test -exec 'testkernel -kernel-image /boot/vmlinuz-2.6.32' ./probe
 //
-// -nosys takes away, on the running kernel, what an older one did not have.
+// -nosys takes away, on the running kernel, what an older one did not have;
+// -kernel and -kernel-image boot a kernel in QEMU.
 package main
 
 import (
@@ -12,12 +15,17 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
+	"coracle/testkernel/guest"
 	"coracle/testkernel/nosys"
 )
 
 func main() {
-	code, err := run(os.Args[1:], os.Stderr)
+	if os.Getpid() == 1 && os.Args[0] == "/init" {
+		guest.Main()
+	}
+	code, err := run(os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testkernel:", err)
 	}
@@ -25,37 +33,63 @@ func main() {
 }
 
 // errUsage is an error in the command line.
-var errUsage = errors.New("usage: testkernel -nosys VERSION PROGRAM [ARG…]")
+var errUsage = errors.New("usage: testkernel -nosys VERSION | -kernel NAME | -kernel-image FILE PROGRAM [ARG…]")
 
 // codeFailed is the exit code where the program could not be run at all: one
 // that a test binary does not use.
 const codeFailed = 125
 
-func run(args []string, stderr io.Writer) (int, error) {
+func run(args []string, stdout, stderr io.Writer) (int, error) {
+	var f bootFlags
 	fs := flag.NewFlagSet("testkernel", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	as := fs.String("nosys", "", "answer as a kernel of this `version` would, 2.6.32 or later")
-	verbose := fs.Bool("v", false, "say what is withheld, and what cannot be")
+	fs.StringVar(&f.image, "kernel-image", "", "boot the kernel in this `file`")
+	fs.StringVar(&f.name, "kernel", "", "boot the kernel of this `name`; -list lists them")
+	fs.StringVar(&f.initrd, "initrd-dir", "", "put the tree below this `directory` into the machine")
+	fs.StringVar(&f.append, "append", "", "`words` to add to the kernel's command line")
+	fs.IntVar(&f.memory, "m", 1024, "memory of the machine in `MiB`")
+	fs.DurationVar(&f.timeout, "timeout", 2*time.Minute, "kill the machine after this `time`")
+	list := fs.Bool("list", false, "list the kernels that -kernel knows")
+	verbose := fs.Bool("v", false, "say what is withheld and what cannot be, or show the machine's console")
 	if err := fs.Parse(args); err != nil {
 		return 2, nil // flag has said it
 	}
-	if *as == "" || fs.NArg() == 0 {
+	if *list {
+		for _, k := range kernels() {
+			fmt.Fprintf(stdout, "%-18s %-6s %s\n", k.name, k.arch, k.what)
+		}
+		return 0, nil
+	}
+	ways := 0
+	for _, s := range []string{*as, f.image, f.name} {
+		if s != "" {
+			ways++
+		}
+	}
+	if ways != 1 || fs.NArg() == 0 {
 		return 2, errUsage
 	}
-	v, err := nosys.ParseVersion(*as)
+	var trace func(string, ...any)
+	if *verbose {
+		trace = func(format string, args ...any) { fmt.Fprintf(stderr, "testkernel: "+format+"\n", args...) }
+	}
+	if *as == "" {
+		return boot(&f, fs.Args(), stdout, stderr, trace)
+	}
+	return withhold(*as, fs.Args(), trace)
+}
+
+// withhold runs args as on a kernel of version.
+func withhold(version string, args []string, trace func(string, ...any)) (int, error) {
+	v, err := nosys.ParseVersion(version)
 	if err != nil {
 		return 2, err
 	}
 	if v.Less(nosys.Floor()) {
 		return 2, fmt.Errorf("kernel version %s: nothing older than %s is known", v, nosys.Floor())
 	}
-	c := nosys.Config{Version: v, Args: fs.Args()}
-	if *verbose {
-		c.Trace = func(format string, args ...any) {
-			fmt.Fprintf(stderr, "testkernel: "+format+"\n", args...)
-		}
-	}
-	code, err := nosys.Run(c)
+	code, err := nosys.Run(nosys.Config{Version: v, Args: args, Trace: trace})
 	if err != nil {
 		return codeFailed, err
 	}

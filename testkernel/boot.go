@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"coracle/testkernel/vm"
+)
+
+// bootFlags are those that only a machine has.
+type bootFlags struct {
+	image, name, initrd, append string
+	memory                      int
+	timeout                     time.Duration
+}
+
+// boot runs args in a machine with the kernel of f.
+func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(string, ...any)) (int, error) {
+	prog, err := exec.LookPath(args[0])
+	if err != nil {
+		return codeFailed, err
+	}
+	arch, err := vm.GOARCH(prog)
+	if err != nil {
+		return codeFailed, err
+	}
+	c := vm.Config{
+		Image: f.image, Arch: arch, InitrdDir: f.initrd, Memory: f.memory, Timeout: f.timeout,
+		Append: f.append, Args: append([]string{prog}, args[1:]...), Env: guestEnv(),
+		Stdout: stdout, Stderr: stderr, Trace: trace,
+	}
+	if f.name != "" {
+		k, err := fetch(f.name, arch)
+		if err != nil {
+			return codeFailed, err
+		}
+		c.Image, c.Modules = k.image, k.modules
+	}
+	if c.Init, err = initProgram(arch); err != nil {
+		return codeFailed, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer stop()
+	code, err := vm.Run(ctx, c)
+	var failed *vm.Failed
+	if errors.As(err, &failed) {
+		for _, line := range failed.Last {
+			fmt.Fprintln(stderr, "| "+line)
+		}
+	}
+	if err != nil {
+		return codeFailed, err
+	}
+	return code, nil
+}
+
+// guestEnv is what of our environment makes sense in a machine.
+func guestEnv() []string {
+	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/root", "TMPDIR=/tmp", "TESTKERNEL=vm"}
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, "CORACLE_") || name == "GODEBUG" || name == "GOTRACEBACK" {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+// initProgram is ourselves, which as process 1 are the init, built for arch.
+func initProgram(arch string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if arch == runtime.GOARCH {
+		return self, static(self)
+	}
+	out := filepath.Join(cacheDir(), "testkernel-"+arch)
+	cmd := exec.Command("go", "build", "-o", out, "coracle/testkernel")
+	cmd.Env = append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the init for %s: %w: %s", arch, err, msg)
+	}
+	return out, nil
+}
+
+// static tells whether file can be process 1 of an otherwise empty machine.
+func static(file string) error {
+	f, err := elf.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is linked dynamically: build it with CGO_ENABLED=0", file)
+		}
+	}
+	return nil
+}

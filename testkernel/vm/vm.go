@@ -1,0 +1,296 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config says what to boot and what to run in it.
+type Config struct {
+	Image     string   // the kernel: bzImage or what QEMU's -kernel takes
+	Arch      string   // GOARCH of the kernel; "" for that of the program
+	Modules   []string // files of modules to insert, in this order
+	InitrdDir string   // a tree that is put at the root; "" for none
+	Memory    int      // MiB
+	Timeout   time.Duration
+	Append    string // to the kernel's command line
+	Init      string // the static program to be process 1
+	Args      []string
+	Env       []string
+	Stdout    io.Writer
+	Stderr    io.Writer
+	// Trace is told the console's lines and what the init had to do without;
+	// nil for silence.
+	Trace func(format string, args ...any)
+}
+
+// What can go wrong with a machine; the text of the error says more.
+var (
+	ErrNoQEMU   = errors.New("QEMU is not installed")
+	ErrSilent   = errors.New("the kernel said nothing on its serial console")
+	ErrPanic    = errors.New("the kernel panicked")
+	ErrTimeout  = errors.New("time is up")
+	ErrEnded    = errors.New("the machine ended before the program did")
+	ErrNoMemory = errors.New("the machine ran out of memory")
+)
+
+// Failed is a machine that did not come to the program's end.
+type Failed struct {
+	Err  error
+	What string   // one line
+	Last []string // the console's last lines
+}
+
+func (f *Failed) Error() string { return f.What }
+func (f *Failed) Unwrap() error { return f.Err }
+
+// GOARCH tells the architecture of an ELF program.
+func GOARCH(file string) (string, error) {
+	f, err := elf.Open(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	defer f.Close()
+	switch f.Machine {
+	case elf.EM_X86_64:
+		return "amd64", nil
+	case elf.EM_386:
+		return "386", nil
+	}
+	return "", fmt.Errorf("%s: no machine is known for %s", file, f.Machine)
+}
+
+// qemu is the program that emulates arch. A 386 program runs on either.
+func qemu(arch string) string {
+	if arch == "386" {
+		return "qemu-system-i386"
+	}
+	return "qemu-system-x86_64"
+}
+
+// Run boots the machine and returns the program's exit code, 128+n after
+// signal n. Whatever the guest does, it returns soon after the time limit.
+func Run(ctx context.Context, c Config) (int, error) {
+	if c.Trace == nil {
+		c.Trace = func(string, ...any) {}
+	}
+	prog, err := exec.LookPath(qemu(c.Arch))
+	if err != nil && c.Arch == "386" {
+		prog, err = exec.LookPath(qemu("amd64"))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: no %s in PATH; on Debian it is in the package qemu-system-x86", ErrNoQEMU, qemu(c.Arch))
+	}
+	if _, err := os.Stat(c.Image); err != nil {
+		return 0, fmt.Errorf("kernel image: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "testkernel")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	initrd := filepath.Join(dir, "initrd")
+	if err := writeInitrd(initrd, &c); err != nil {
+		return 0, fmt.Errorf("make the initramfs: %w", err)
+	}
+	port, err := net.Listen("unix", filepath.Join(dir, "port"))
+	if err != nil {
+		return 0, err
+	}
+	defer port.Close()
+
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	m := &machine{c: &c, port: port}
+	cmd := exec.CommandContext(ctx, prog,
+		"-accel", "tcg", "-m", strconv.Itoa(c.Memory), "-smp", "1",
+		"-display", "none", "-no-reboot", "-nodefaults", "-net", "none",
+		"-kernel", c.Image, "-initrd", initrd,
+		"-append", strings.TrimSpace("console=ttyS0 panic=1 no_timer_check "+c.Append),
+		"-serial", "stdio",
+		"-chardev", "socket,id=port,path="+filepath.Join(dir, "port"), "-serial", "chardev:port")
+	cmd.Stdout, cmd.Stderr = m.console(), &m.complaint
+	cmd.WaitDelay = time.Second
+	return m.run(ctx, cmd)
+}
+
+// writeInitrd makes the initramfs.
+func writeInitrd(file string, c *Config) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a := newArchive(f)
+	a.char("/dev/console", 5, 1)
+	if c.InitrdDir != "" {
+		a.tree("/", c.InitrdDir)
+	}
+	for _, d := range []string{"/proc", "/sys", "/tmp", "/run", "/etc", "/root", "/bin", "/var/lib"} {
+		a.dir(d)
+	}
+	if c.InitrdDir == "" {
+		a.file("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
+		a.file("/etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n"))
+	}
+	a.copy("/init", c.Init)
+	plan := Plan{
+		Args: append([]string{"/test/" + filepath.Base(c.Args[0])}, c.Args[1:]...),
+		Env:  c.Env, Dir: "/test", Port: "ttyS1", Seconds: int(c.Timeout.Seconds()),
+	}
+	a.copy(plan.Args[0], c.Args[0])
+	// go test starts the wrapper in the package's directory.
+	if st, err := os.Stat("testdata"); err == nil && st.IsDir() {
+		a.tree("/test/testdata", "testdata")
+	}
+	for i, m := range c.Modules {
+		name := fmt.Sprintf("/modules/%03d-%s", i, filepath.Base(m))
+		a.copy(name, m)
+		plan.Modules = append(plan.Modules, name)
+	}
+	data, err := json.Marshal(plan)
+	if err != nil {
+		return err
+	}
+	a.file(PlanFile, 0o644, data)
+	if err := a.close(); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// machine is one run of QEMU.
+type machine struct {
+	c         *Config
+	port      net.Listener
+	complaint bytes.Buffer // of QEMU itself
+
+	mu   sync.Mutex
+	last []string // lines of the console
+	part []byte
+	oops string // the first line of a panic
+	oom  bool
+}
+
+// outcome is what the second serial port told.
+type outcome struct {
+	ready, done bool
+	code        int
+	err         error
+}
+
+func (m *machine) run(ctx context.Context, cmd *exec.Cmd) (int, error) {
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start QEMU: %w", err)
+	}
+	frames := make(chan outcome, 1)
+	go func() { frames <- m.listen() }()
+	ended := make(chan struct{})
+	var waitErr error
+	go func() { waitErr = cmd.Wait(); close(ended) }()
+
+	var o outcome
+	select {
+	case o = <-frames:
+		// A moment to switch itself off.
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+	case <-ended:
+		m.port.Close()
+		o = <-frames
+	}
+	if o.done {
+		m.mu.Lock()
+		oom := m.oom
+		m.mu.Unlock()
+		if oom && o.code != 0 {
+			return o.code, m.failed(ErrNoMemory, fmt.Sprintf("the machine ran out of memory and killed something: more than %d MiB is given by -m", m.c.Memory))
+		}
+		return o.code, nil
+	}
+	return 0, m.explain(ctx, o, waitErr)
+}
+
+// listen takes frames until the exit code or the end.
+func (m *machine) listen() (o outcome) {
+	conn, err := m.port.Accept()
+	if err != nil {
+		return o
+	}
+	defer conn.Close()
+	for {
+		kind, data, err := ReadFrame(conn)
+		if err != nil {
+			return o
+		}
+		switch kind {
+		case KindReady:
+			o.ready = true
+		case KindStdout:
+			_, _ = m.c.Stdout.Write(data)
+		case KindStderr:
+			_, _ = m.c.Stderr.Write(data)
+		case KindNote:
+			m.c.Trace("guest: %s", data)
+		case KindError:
+			o.err = fmt.Errorf("in the machine: %s", data)
+			return o
+		case KindExit:
+			if len(data) == 4 {
+				o.done, o.code = true, int(data[3])
+			}
+			return o
+		}
+	}
+}
+
+// explain finds the reason why there is no exit code.
+func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
+	m.mu.Lock()
+	oops, silent := m.oops, len(m.last) == 0
+	m.mu.Unlock()
+	at := "before its init ran"
+	if o.ready {
+		at = "while the program ran"
+	}
+	switch {
+	case o.err != nil:
+		return m.failed(ErrEnded, o.err.Error())
+	case oops != "":
+		return m.failed(ErrPanic, "the kernel panicked "+at+": "+oops)
+	case ctx.Err() != nil && silent && !o.ready:
+		return m.failed(ErrSilent, fmt.Sprintf("no word from the kernel on its serial console in %v: it hangs early, is no kernel for this machine, or lacks CONFIG_SERIAL_8250_CONSOLE", m.c.Timeout))
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return m.failed(ErrTimeout, fmt.Sprintf("killed after %v, %s", m.c.Timeout, at))
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case m.complaint.Len() > 0 && waitErr != nil:
+		return fmt.Errorf("QEMU: %s", strings.TrimSpace(m.complaint.String()))
+	case silent:
+		return m.failed(ErrSilent, "the machine ended without a word on its serial console")
+	}
+	return m.failed(ErrEnded, "the machine ended "+at)
+}
+
+func (m *machine) failed(err error, what string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Failed{Err: err, What: what, Last: m.last}
+}
