@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,7 +36,7 @@ type stored struct {
 	Dev      uint64
 	Exists   bool
 	// Fingerprints: with another one, some findings are tried again.
-	Modules, Settings, Cgroup uint64
+	Modules, Settings, Cgroup, Binfmt uint64
 
 	Arch, Init string
 	// Found holds "feature", "y" or "n", why, mend, detail.
@@ -64,7 +65,7 @@ func (c *cache) key() stored {
 	return stored{
 		Format: reportFormat, Boot: id.boot, Kernel: id.kernel, UID: id.uid, GID: id.gid, Caps: id.caps, Seccomp: id.seccomp,
 		UIDMap: id.uidMap, GIDMap: id.gidMap, StateDir: id.stateDir, Dev: id.dev, Exists: id.existing == id.stateDir,
-		Modules: sum(id.modules), Settings: sum(id.settings), Cgroup: sum(id.cgroup),
+		Modules: sum(id.modules), Settings: sum(id.settings), Cgroup: sum(id.cgroup), Binfmt: sum(id.binfmt),
 	}
 }
 
@@ -123,6 +124,8 @@ func (c *cache) stale(r *Report, s, key *stored) []Feature {
 			switch {
 			case !have,
 				res.State == No && s.Modules != key.Modules,
+				res.State == No && installed(res.Why),
+				f == BinfmtMisc && s.Binfmt != key.Binfmt,
 				s.Settings != key.Settings && g.name == "userns",
 				s.Cgroup != key.Cgroup && g.name == "cgroup":
 				out = append(out, f)
@@ -130,6 +133,14 @@ func (c *cache) stale(r *Report, s, key *stored) []Feature {
 		}
 	}
 	return out
+}
+
+const notInPath = " is not in PATH"
+
+// installed tells whether a program that was missing is there now.
+func installed(why string) bool {
+	name, ok := strings.CutSuffix(why, notInPath)
+	return ok && program(name) != ""
 }
 
 // save writes the file. A cache that cannot be written is only slower.

@@ -127,13 +127,7 @@ func makeGroup(dir string, use func(group string)) error {
 
 // cleanGroups removes what killed probes have left.
 func cleanGroups(dir string) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return
-	}
-	defer d.Close()
-	names, _ := d.Readdirnames(-1)
-	for _, n := range names {
+	for _, n := range names(dir) {
 		if pid, ok := strings.CutPrefix(n, groupPrefix); ok && !alive(pid) {
 			unix.Rmdir(filepath.Join(dir, n))
 		}

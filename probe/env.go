@@ -68,10 +68,8 @@ func removeScratch(dir string) {
 		switch {
 		case errors.Is(err, fs.ErrPermission):
 			// What overlay keeps for itself has no mode at all.
-			for _, tree := range [...]string{"user-overlay", "overlay"} {
-				for _, inner := range [...]string{"work", "work/incompat", "work/incompat/volatile", "index"} {
-					os.Chmod(filepath.Join(dir, tree, "work", inner), 0o700)
-				}
+			for _, inner := range [...]string{"work", "work/incompat", "work/incompat/volatile", "index"} {
+				os.Chmod(filepath.Join(dir, "user-work", inner), 0o700)
 			}
 		case !errors.Is(err, unix.EBUSY):
 			return
@@ -82,7 +80,8 @@ func removeScratch(dir string) {
 
 const scratchPrefix = ".coracle-probe-"
 
-// makeScratch makes a directory on the state directory's filesystem. It is held
+// makeScratch makes a directory on the state directory's filesystem, and a mount
+// point in it. It is held
 // by a lock, so that one whose maker was killed is told from one in use.
 func (e *env) makeScratch() (string, error) {
 	base := e.id.existing
@@ -91,9 +90,13 @@ func (e *env) makeScratch() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Mkdir(filepath.Join(dir, "mnt"), 0o755); err != nil {
+		os.Remove(dir)
+		return "", err
+	}
 	f, err := os.Open(dir)
 	if err != nil {
-		os.Remove(dir)
+		os.RemoveAll(dir)
 		return "", err
 	}
 	unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -105,13 +108,7 @@ func (e *env) makeScratch() (string, error) {
 // (a maker in another PID namespace would), and the process is gone (so one
 // that has not locked yet is left alone).
 func cleanScratch(base string) {
-	d, err := os.Open(base)
-	if err != nil {
-		return
-	}
-	defer d.Close()
-	names, _ := d.Readdirnames(-1)
-	for _, name := range names {
+	for _, name := range names(base) {
 		rest, ok := strings.CutPrefix(name, scratchPrefix)
 		if !ok || alive(rest) {
 			continue

@@ -108,6 +108,33 @@ const (
 	No
 )
 
+// String is "yes", "no" or "unknown".
+func (s State) String() string {
+	switch s {
+	case Yes:
+		return "yes"
+	case No:
+		return "no"
+	}
+	return "unknown"
+}
+
+// MarshalText makes scripts read the words.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote; any other word is Unknown.
+func (s *State) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "yes":
+		*s = Yes
+	case "no":
+		*s = No
+	default:
+		*s = Unknown
+	}
+	return nil
+}
+
 // Result is one finding.
 type Result struct {
 	Feature Feature `json:"feature"`

@@ -9,31 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// layers is a directory with what a union filesystem is made of: lower, upper,
-// work and merged.
-type layers struct{ dir string }
+// layers is what a union filesystem is made of. Only what it writes to is on the
+// state directory: new files are dear, above all on an ext4 on which many were
+// just deleted. The rest is on the small filesystem that is mounted on dir/mnt.
+type layers struct{ dir, upper, work string }
 
-// makeLayers makes a lower layer with files, and a directory that holds one.
-func makeLayers(dir string) (*layers, error) {
-	for _, d := range []string{"", "lower", "upper", "work", "merged", "lower/dir"} {
+func makeLayers(dir, name string) (*layers, error) {
+	l := &layers{dir, name + "-upper", name + "-work"}
+	for _, d := range []string{l.upper, l.work} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range []string{"file", "moved", "dir/inner"} {
-		if err := os.WriteFile(filepath.Join(dir, "lower", f), []byte("lower"), 0o644); err != nil {
-			return nil, err
-		}
-	}
-	return &layers{dir}, nil
+	return l, nil
 }
 
 // The options of the unions that are tried. Names are relative, as a comma or a
 // colon in the state directory's would end an option.
-const (
-	overlayOptions = "lowerdir=lower,upperdir=upper,workdir=work"
-	aufsOptions    = "br:upper=rw:lower=ro"
-)
+func (l *layers) overlay() string {
+	return "lowerdir=mnt/lower,upperdir=" + l.upper + ",workdir=" + l.work
+}
+
+func (l *layers) aufs() string { return "br:" + l.upper + "=rw:mnt/lower=ro" }
 
 // The steps of a trial, which result names.
 const (
@@ -61,18 +58,24 @@ func unionStep(i int) string {
 // mount succeed (Documentation/filesystems/overlayfs.rst).
 func (l *layers) script(s *sys.Script, fstype, options string) []int {
 	at := ^uintptr(99) // AT_FDCWD
-	in := func(name string) uintptr { return s.Str("merged/" + name) }
+	in := func(name string) uintptr { return s.Str("mnt/merged/" + name) }
 	steps := make([]int, unionSteps+1)
 	kind := s.Str(fstype)
 	s.Must(unix.SYS_CHDIR, s.Str(l.dir))
+	for _, d := range [...]string{"mnt/lower", "mnt/lower/dir", "mnt/merged"} {
+		s.Do(unix.SYS_MKDIRAT, at, s.Str(d), 0o755)
+	}
+	for _, f := range [...]string{"mnt/lower/file", "mnt/lower/moved", "mnt/lower/dir/inner"} {
+		s.Close(s.Open(f, unix.O_WRONLY|unix.O_CREAT))
+	}
 	// Unmounting an overlay syncs the whole filesystem below, but for one that
 	// is volatile (5.10).
-	merged := s.Str("merged")
+	merged := s.Str("mnt/merged")
 	steps[unionVolatile] = s.Do(unix.SYS_MOUNT, kind, merged, kind, 0, s.Str(options+",volatile"))
 	steps[unionMount] = s.Add(sys.Call{
 		Nr: unix.SYS_MOUNT, Args: [6]uintptr{kind, merged, kind, 0, s.Str(options)}, Unless: uint8(steps[unionVolatile] + 1),
 	})
-	fd := s.Open("merged/file", unix.O_WRONLY)
+	fd := s.Open("mnt/merged/file", unix.O_WRONLY)
 	steps[unionWrite] = s.Add(sys.Call{Nr: unix.SYS_WRITE, Args: [6]uintptr{0, kind, 4}, From: [6]uint8{uint8(fd + 1)}})
 	s.Close(fd)
 	steps[unionRename] = s.Do(unix.SYS_RENAMEAT, at, in("moved"), at, in("away"))

@@ -44,8 +44,8 @@ func (e *env) mountsHere() []Result {
 		return append(out, e.binfmt(""))
 	}
 	out = append(out, yes(MountProp))
-	out = append(out, e.unions()...)
 	top := e.tmpfs()
+	out = append(out, e.unions(top)...)
 	if top == "" {
 		return append(out, e.binfmt(""))
 	}
@@ -79,10 +79,10 @@ func (e *env) tryChroot() Result {
 func (e *env) tmpfs() string {
 	dirs := []string{e.id.existing, "/tmp", "/mnt"}
 	if dir, err := e.scratch(); err == nil {
-		dirs = append([]string{dir}, dirs...)
+		dirs = append([]string{filepath.Join(dir, "mnt")}, dirs...)
 	}
 	for _, dir := range dirs {
-		if dir != "/" && unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k") == nil {
+		if dir != "/" && unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k") == nil {
 			return dir
 		}
 	}
@@ -144,10 +144,12 @@ func (e *env) devpts(top string) Result {
 	return trial{f: DevptsNewInstance, what: "a devpts of its own", cap: capSysAdmin, mend: "a kernel with CONFIG_DEVPTS_MULTIPLE_INSTANCES, or of 4.7 and newer"}.result(e, err)
 }
 
+const binfmtDir = "/proc/sys/fs/binfmt_misc"
+
 // binfmt reads the handlers where they are mounted already, or mounts them,
 // below top.
 func (e *env) binfmt(top string) Result {
-	const there = "/proc/sys/fs/binfmt_misc"
+	const there = binfmtDir
 	if unix.Access(there+"/status", unix.F_OK) == nil {
 		return handlers(there)
 	}
@@ -175,20 +177,25 @@ func handlers(dir string) Result {
 	if err == nil && strings.TrimSpace(string(status)) == "disabled" {
 		return no(BinfmtMisc, "disabled", "echo 1 > /proc/sys/fs/binfmt_misc/status")
 	}
-	entries, _ := os.ReadDir(dir)
-	var names []string
-	for _, d := range entries {
-		if n := d.Name(); n != "status" && n != "register" {
-			if text := slurp(filepath.Join(dir, n)); strings.HasPrefix(text, "enabled") {
-				names = append(names, n)
-			}
-		}
-	}
-	slices.Sort(names)
-	if len(names) == 0 {
+	enabled := slices.DeleteFunc(names(dir), func(n string) bool {
+		return n == "status" || n == "register" || !strings.HasPrefix(slurp(filepath.Join(dir, n)), "enabled")
+	})
+	if len(enabled) == 0 {
 		return yesWith(BinfmtMisc, "no handlers")
 	}
-	return yesWith(BinfmtMisc, strings.Join(names, " "))
+	return yesWith(BinfmtMisc, strings.Join(enabled, " "))
+}
+
+// names lists a directory, sorted; nothing where there is none.
+func names(dir string) []string {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	list, _ := d.Readdirnames(-1)
+	slices.Sort(list)
+	return list
 }
 
 func (e *env) pivot(top string) error {
@@ -202,37 +209,41 @@ func (e *env) pivot(top string) error {
 	return unix.Chdir("/")
 }
 
-// unions tries overlay and aufs on the state directory.
-func (e *env) unions() []Result {
+// unions tries overlay and aufs on the state directory, and with what is mounted
+// on top.
+func (e *env) unions(top string) []Result {
 	dir, err := e.scratch()
 	if err != nil {
 		return []Result{e.noScratch(Overlay, err), e.noScratch(OverlayVolatile, err), e.noScratch(AUFS, err)}
 	}
-	overlay, volatileErr := e.union(Overlay, dir, "overlay", overlayOptions)
+	if top != filepath.Join(dir, "mnt") {
+		return nil
+	}
+	overlay, volatileErr := e.union(Overlay, dir, "overlay", (*layers).overlay)
 	volatile := overlay
 	volatile.Feature = OverlayVolatile
 	if overlay.State == Yes {
 		volatile = trial{f: OverlayVolatile, what: "mount overlay volatile", cap: capSysAdmin, mend: "a kernel of 5.10 or newer"}.result(e, volatileErr)
 	}
-	// Most kernels have never heard of aufs, so a tree for it is a waste.
+	// Most kernels have never heard of aufs, so layers for it are a waste.
 	aufs := trial{f: AUFS, what: "mount aufs", mend: "modprobe aufs, or a kernel that was patched with it"}.result(e, unix.ENODEV)
-	if err := unix.Mount("none", dir, "aufs", 0, ""); !isErr(err, unix.ENODEV) {
-		aufs, _ = e.union(AUFS, dir, "aufs", aufsOptions)
+	if err := unix.Mount("none", top, "aufs", 0, ""); !isErr(err, unix.ENODEV) {
+		aufs, _ = e.union(AUFS, dir, "aufs", (*layers).aufs)
 	}
 	return []Result{overlay, volatile, aufs}
 }
 
 // union tries one; volatile is the error of mounting it so.
-func (e *env) union(f Feature, dir, fstype, options string) (res Result, volatile error) {
-	tree, err := makeLayers(filepath.Join(dir, fstype))
+func (e *env) union(f Feature, dir, fstype string, options func(*layers) string) (res Result, volatile error) {
+	l, err := makeLayers(dir, fstype)
 	if err != nil {
 		return e.noScratch(f, err), err
 	}
 	var s sys.Script
-	steps := tree.script(&s, fstype, options)
+	steps := l.script(&s, fstype, options(l))
 	s.Do(unix.SYS_CHDIR, s.Str("/"))
 	a := s.Here()
-	return tree.result(e, f, fstype, func(i int) error { return a[steps[i]].Err() }), a[steps[unionVolatile]].Err()
+	return l.result(e, f, fstype, func(i int) error { return a[steps[i]].Err() }), a[steps[unionVolatile]].Err()
 }
 
 // noScratch is the finding of what needs to write to the state directory.

@@ -182,7 +182,7 @@ func linkIndex(fd int, name string) (int, error) {
 func (e *env) iptables(nft Result) Result {
 	p := program("iptables")
 	if p == "" {
-		return no(IPTables, "iptables is not in PATH", "install iptables")
+		return no(IPTables, "iptables"+notInPath, "install iptables")
 	}
 	target, err := filepath.EvalSymlinks(p)
 	if err != nil {

@@ -323,7 +323,7 @@ func traces(t *testing.T) []string {
 				out = append(out, task+" "+theirs)
 			}
 		}
-		if s := field([]byte(slurp(task+"/status")), "Seccomp"); s != field([]byte(slurp("/proc/self/status")), "Seccomp") && s != "" {
+		if s := field(slurp(task+"/status"), "Seccomp"); s != field(slurp("/proc/self/status"), "Seccomp") && s != "" {
 			out = append(out, task+" seccomp "+s)
 		}
 	}

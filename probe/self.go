@@ -40,7 +40,7 @@ func (e *env) newIDMap() Result {
 	for _, name := range [...]string{"newuidmap", "newgidmap"} {
 		p := program(name)
 		if p == "" {
-			return no(NewIDMap, name+" is not in PATH", "install "+name+" (package uidmap or shadow)")
+			return no(NewIDMap, name+notInPath, "install "+name+" (package uidmap or shadow)")
 		}
 		var st unix.Stat_t
 		if unix.Stat(p, &st) == nil && st.Mode&unix.S_ISUID == 0 && e.id.uid != 0 {

@@ -2,7 +2,6 @@ package probe
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -68,17 +67,13 @@ func (e *env) inside(flags uintptr) []Result {
 }
 
 // userTree makes what the child mounts on.
-func (e *env) userTree() (mountpoint string, tree *layers, err error) {
+func (e *env) userTree() (mountpoint string, l *layers, err error) {
 	dir, err := e.scratch()
 	if err != nil {
 		return "/proc", nil, err // any directory will do for the tmpfs
 	}
-	mountpoint = filepath.Join(dir, "user")
-	if err := os.Mkdir(mountpoint, 0o700); err != nil {
-		return "/proc", nil, err
-	}
-	tree, err = makeLayers(filepath.Join(dir, "user-overlay"))
-	return mountpoint, tree, err
+	l, err = makeLayers(dir, "user")
+	return filepath.Join(dir, "mnt"), l, err
 }
 
 func (e *env) userScript(more uintptr, mountpoint string, tree *layers) *userChild {
@@ -91,11 +86,10 @@ func (e *env) userScript(more uintptr, mountpoint string, tree *layers) *userChi
 	u.gidMap = u.Write("/proc/self/gid_map", "0 "+strconv.Itoa(e.id.gid)+" 1", true)
 	none := u.Str("none")
 	u.private = u.Must(unix.SYS_MOUNT, none, u.Str("/"), none, unix.MS_REC|unix.MS_PRIVATE)
+	u.tmpfs = u.Must(unix.SYS_MOUNT, none, u.Str(mountpoint), u.Str("tmpfs"))
 	if tree != nil {
-		u.overlay = tree.script(&u.Script, "overlay", "userxattr,"+overlayOptions)
+		u.overlay = tree.script(&u.Script, "overlay", "userxattr,"+tree.overlay())
 	}
-	at := u.Str(mountpoint)
-	u.tmpfs = u.Must(unix.SYS_MOUNT, none, at, u.Str("tmpfs"))
 	inner := u.Str(mountpoint + "/proc")
 	u.Do(unix.SYS_MKDIRAT, ^uintptr(99), inner, 0o700)
 	u.proc = u.Do(unix.SYS_MOUNT, none, inner, u.Str("proc"))
