@@ -126,7 +126,7 @@ func (c *cache) stale(r *Report, s, key *stored) []Feature {
 				res.State == No && s.Modules != key.Modules,
 				res.State == No && installed(res.Why),
 				f == BinfmtMisc && s.Binfmt != key.Binfmt,
-				s.Settings != key.Settings && g.name == "userns",
+				s.Settings != key.Settings && (g.name == "userns" || f == NSUserUnshare),
 				s.Cgroup != key.Cgroup && g.name == "cgroup":
 				out = append(out, f)
 			}

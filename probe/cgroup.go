@@ -143,13 +143,13 @@ func probeCgroups(e *env) []Result {
 		}
 		return out
 	}
-	return append(e.version2(h), e.version1(h)...)
+	return append(h.version2(e), h.version1(e)...)
 }
 
-func (e *env) version1(h *hierarchies) []Result {
+func (h *hierarchies) version1(e *env) []Result {
 	free := map[string]error{}
 	if len(h.v1) == 0 && h.v2 == nil && e.id.caps&(1<<unix.CAP_SYS_ADMIN) != 0 {
-		free = e.mountVersion1(h)
+		free = h.mountVersion1(e)
 	}
 	var out []Result
 	tried := map[string]error{} // one trial a hierarchy: cpu and cpuacct are often one
@@ -195,7 +195,7 @@ func (h *hierarchies) missing1(c controller1) Result {
 
 // mountVersion1 mounts each controller by itself, where no control groups at
 // all are mounted, and unmounts it, which takes the hierarchy down again.
-func (e *env) mountVersion1(h *hierarchies) map[string]error {
+func (h *hierarchies) mountVersion1(e *env) map[string]error {
 	out := map[string]error{}
 	onThread(func() {
 		if unix.Unshare(unix.CLONE_NEWNS) != nil || unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil {
@@ -230,7 +230,7 @@ func hasWord(text, word string) bool { return slices.Contains(strings.Fields(tex
 // handed down level by level; those that the level of our groups does not hand
 // down yet are not switched on for the trial: switching them off again would
 // take limits from whoever else has begun to use them.
-func (e *env) version2(h *hierarchies) []Result {
+func (h *hierarchies) version2(e *env) []Result {
 	if h.v2 == nil {
 		mend := "mount -t cgroup2 none /sys/fs/cgroup"
 		why := "not mounted"
@@ -243,12 +243,12 @@ func (e *env) version2(h *hierarchies) []Result {
 		}
 		return out
 	}
-	base := e.base2(h)
+	base := h.base2(e.id.uid)
 	var out []Result
 	err := makeGroup(base, func(g string) {
-		out = append(out, e.files2(g)...)
+		out = append(out, files2(e, g)...)
 		for _, c := range controllers2() {
-			out = append(out, e.handed(c, h, base, g))
+			out = append(out, h.handed(e, c, base, g))
 		}
 	})
 	res := trial{f: Cgroup2, what: "make a group in " + base, mend: "a writable mount of " + h.v2.Mountpoint}.result(e, err)
@@ -278,8 +278,8 @@ func features2() []Feature {
 // base2 is where groups can be made: for root the top, for a user the highest
 // group above his own that was delegated to him, as a group with processes in
 // it hands nothing down.
-func (e *env) base2(h *hierarchies) string {
-	if e.id.uid == 0 {
+func (h *hierarchies) base2(uid int) string {
+	if uid == 0 {
 		return h.v2.Mountpoint
 	}
 	own := h.place(h.v2, "")
@@ -294,7 +294,7 @@ func (e *env) base2(h *hierarchies) string {
 }
 
 // files2 looks at the files of the kernel's newer abilities in group g.
-func (e *env) files2(g string) []Result {
+func files2(e *env, g string) []Result {
 	kill := trial{f: Cgroup2Kill, what: "open cgroup.kill", mend: "a kernel of 5.14 or newer"}
 	freeze := trial{f: Cgroup2Freeze, what: "write \"1\" to cgroup.freeze", mend: "a kernel of 5.2 or newer"}
 	return []Result{
@@ -314,7 +314,7 @@ func writeFile(path, text string) error {
 	return err
 }
 
-func (e *env) handed(c controller1, h *hierarchies, base, g string) Result {
+func (h *hierarchies) handed(e *env, c controller1, base, g string) Result {
 	if hasWord(slurp(filepath.Join(g, "cgroup.controllers")), c.name) {
 		err := writeFile(filepath.Join(g, "cgroup.subtree_control"), "+"+c.name)
 		return trial{f: c.f, what: "write \"+" + c.name + "\" to cgroup.subtree_control", mend: "a controller that is handed down to us"}.result(e, err)

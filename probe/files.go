@@ -38,17 +38,17 @@ func probeFiles(e *env) []Result {
 	set := func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }
 	other := "another filesystem for the state directory"
 	return []Result{
-		e.onDisk(trial{f: Reflink, what: "ioctl FICLONE", mend: "btrfs, or XFS made with reflink=1, for the state directory"},
+		onDisk(e, trial{f: Reflink, what: "ioctl FICLONE", mend: "btrfs, or XFS made with reflink=1, for the state directory"},
 			unix.IoctlFileClone(int(b.Fd()), fd)),
-		e.onDisk(trial{f: XattrUser, what: "setxattr user.", mend: other}, set("user.coracle", []byte("x"))),
-		e.onDisk(trial{f: XattrTrusted, what: "setxattr trusted.", cap: capSysAdmin, mend: other}, set("trusted.coracle", []byte("x"))),
-		e.onDisk(trial{f: XattrSecurity, what: "setxattr security.capability", cap: capSetFCap, mend: other}, set("security.capability", fileCaps())),
-		e.onDisk(trial{f: XattrACL, what: "setxattr system.posix_acl_access", mend: other + ", or one mounted with acl"}, set("system.posix_acl_access", acl(e.id.uid))),
+		onDisk(e, trial{f: XattrUser, what: "setxattr user.", mend: other}, set("user.coracle", []byte("x"))),
+		onDisk(e, trial{f: XattrTrusted, what: "setxattr trusted.", cap: capSysAdmin, mend: other}, set("trusted.coracle", []byte("x"))),
+		onDisk(e, trial{f: XattrSecurity, what: "setxattr security.capability", cap: capSetFCap, mend: other}, set("security.capability", fileCaps())),
+		onDisk(e, trial{f: XattrACL, what: "setxattr system.posix_acl_access", mend: other + ", or one mounted with acl"}, set("system.posix_acl_access", acl(e.id.uid))),
 	}
 }
 
-// onDisk: EIO from a filesystem is not passing, and ENOSPC of attributes is.
-func (e *env) onDisk(t trial, err error) Result {
+// onDisk says of what works where it does.
+func onDisk(e *env, t trial, err error) Result {
 	res := t.result(e, err)
 	if res.State == Yes {
 		res.Detail = e.id.existing

@@ -51,7 +51,7 @@ func (e *env) mountsHere() []Result {
 	}
 	out = append(out, e.bindReadOnly(top), e.newMount(), e.devpts(top), e.binfmt(top))
 	pivot := trial{f: PivotRoot, what: "pivot_root", cap: capSysAdmin, mend: "a root filesystem that is a mount (not the initial one of a RAM disk)"}
-	return append(out, pivot.result(e, e.pivot(top)))
+	return append(out, pivot.result(e, pivotTo(top)))
 }
 
 // rejoin joins the mount namespace that the thread is in.
@@ -198,7 +198,7 @@ func names(dir string) []string {
 	return list
 }
 
-func (e *env) pivot(top string) error {
+func pivotTo(top string) error {
 	old := filepath.Join(top, "old")
 	if err := unix.Mkdir(old, 0o700); err != nil {
 		return err

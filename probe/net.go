@@ -64,7 +64,7 @@ func ifreqTap() []byte {
 func (e *env) tun() Result {
 	fd, err := unix.Open(tunDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return e.tunFailed("open "+tunDevice, err)
+		return tunResult(e, "open "+tunDevice, err)
 	}
 	defer unix.Close(fd)
 	err = ioctl(fd, unix.TUNSETIFF, ifreqTap())
@@ -74,10 +74,10 @@ func (e *env) tun() Result {
 		// while nobody waits.
 		unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1)
 	}
-	return e.tunFailed("ioctl TUNSETIFF", err)
+	return tunResult(e, "ioctl TUNSETIFF", err)
 }
 
-func (e *env) tunFailed(what string, err error) Result {
+func tunResult(e *env, what string, err error) Result {
 	mend := "modprobe tun, and mknod /dev/net/tun c 10 200"
 	return trial{f: Tun, what: what, cap: capNetAdmin, mend: mend}.result(e, err)
 }
@@ -93,13 +93,13 @@ func (e *env) tunForUser(was Result) Result {
 		return was
 	}
 	if err := a[open].Err(); err != nil {
-		res := e.tunFailed("open "+tunDevice, err)
+		res := tunResult(e, "open "+tunDevice, err)
 		if isErr(err, unix.EACCES) {
 			res.Mend = "chmod 0666 " + tunDevice
 		}
 		return res
 	}
-	res := e.tunFailed("ioctl TUNSETIFF in a user namespace", forbidden(a[set].Err()))
+	res := tunResult(e, "ioctl TUNSETIFF in a user namespace", forbidden(a[set].Err()))
 	if res.State == Yes {
 		res.Detail = "in a user namespace"
 	}

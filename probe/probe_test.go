@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -379,6 +380,41 @@ func TestStaleIsSwept(t *testing.T) {
 		if unix.Access(d, unix.F_OK) != nil {
 			t.Errorf("%s, whose maker lives, is gone", d)
 		}
+	}
+}
+
+// TestKilled kills probes at any moment; the next one cleans up after them.
+func TestKilled(t *testing.T) {
+	dir, bin := openDir(t, 0o777), testBinary(t)
+	pids := map[string]bool{}
+	for i := range 24 {
+		cmd := exec.Command(bin)
+		cmd.Env = append(os.Environ(), childEnv+"=plain "+dir+" -")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		pids[fmt.Sprint(cmd.Process.Pid)] = true
+		time.Sleep(time.Duration(i) * 1500 * time.Microsecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	run(t, Options{StateDir: dir})
+	if left := listDir(t, dir); len(left) > 0 {
+		t.Errorf("left in the state directory: %v", left)
+	}
+	h, err := findHierarchies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for c, m := range h.v1 {
+		for _, name := range names(h.place(m, c)) {
+			if pid, ok := strings.CutPrefix(name, groupPrefix); ok && pids[pid] {
+				t.Errorf("left in the group of %s: %s", c, name)
+			}
+		}
+	}
+	if mounts := slurp("/proc/self/mountinfo"); strings.Contains(mounts, dir) {
+		t.Errorf("left mounted: %s", mounts)
 	}
 }
 

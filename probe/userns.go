@@ -37,7 +37,7 @@ func probeUser(e *env) []Result {
 	for _, more := range flags {
 		out, err = e.tryUser(more, mountpoint, tree)
 		if err == nil {
-			out = append(out, e.inside(more)...)
+			out = append(out, inside(more)...)
 			break
 		}
 	}
@@ -54,7 +54,7 @@ func probeUser(e *env) []Result {
 	return out
 }
 
-func (e *env) inside(flags uintptr) []Result {
+func inside(flags uintptr) []Result {
 	var out []Result
 	for f, flag := range map[Feature]uintptr{NSUserPID: unix.CLONE_NEWPID, NSUserNet: unix.CLONE_NEWNET} {
 		if flags&flag != 0 {
@@ -170,7 +170,7 @@ func (e *env) userRefused(err error) Result {
 	case denied && slurp(sysctlAppArmor) == "1":
 		r = no(NSUser, what+": forbidden by kernel.apparmor_restrict_unprivileged_userns=1",
 			"an AppArmor profile for coracle with \"userns,\", or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0")
-	case denied && atOnce && e.id.uidMap != "" && e.chrooted():
+	case denied && atOnce && e.id.uidMap != "" && chrooted():
 		r.Mend = "start it outside of a chroot"
 	case isErr(cause, unix.EPERM) && atOnce:
 		r.Mend = e.permissionUser()
@@ -188,7 +188,7 @@ func (e *env) permissionUser() string {
 
 // chrooted: the kernel gives no user namespace to who is in a chroot
 // (user_namespaces(7), EPERM).
-func (e *env) chrooted() bool {
+func chrooted() bool {
 	for line := range strings.Lines(slurp("/proc/self/mountinfo")) {
 		if w := strings.Fields(line); len(w) > 4 && w[4] == "/" {
 			return false
