@@ -97,11 +97,15 @@ func download(k kernel, dir string) error {
 			return err
 		}
 	}
-	uri, signed, err := mirror()
+	uri, err := mirror()
 	if err != nil {
 		return err
 	}
-	source := fmt.Sprintf("deb [signed-by=%s] %s %s main\n", signed, uri, k.suite)
+	signed := ""
+	if _, err := os.Stat(keyring); err == nil {
+		signed = "[signed-by=" + keyring + "] "
+	}
+	source := fmt.Sprintf("deb %s%s %s main\n", signed, uri, k.suite)
 	if err := os.WriteFile(filepath.Join(dir, "apt/sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
@@ -174,21 +178,19 @@ func (a apt) image(pkg string) (string, error) {
 	return pkg, nil
 }
 
-// mirror is the first Debian archive that this machine's apt is set up with,
-// and the keyring that signs it.
-func mirror() (uri, signed string, err error) {
-	out, err := exec.Command("apt-get", "indextargets", "--format", "$(SITE)|$(REPO_URI)|$(SIGNED_BY)", "Created-By: Packages", "Origin: Debian").Output()
+// keyring is where Debian's package debian-archive-keyring puts its keys.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// mirror is the first Debian archive that this machine's apt is set up with.
+func mirror() (string, error) {
+	out, err := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian").Output()
 	if err != nil {
-		return "", "", fmt.Errorf("ask apt for its mirror: %w", err)
+		return "", fmt.Errorf("ask apt for its mirror: %w", err)
 	}
 	for line := range strings.Lines(string(out)) {
-		f := strings.Split(strings.TrimSpace(line), "|")
-		if len(f) == 3 && !strings.Contains(f[1], "security") {
-			if f[2] == "" {
-				f[2] = "/usr/share/keyrings/debian-archive-keyring.gpg"
-			}
-			return strings.TrimSuffix(f[1], "/"), f[2], nil
+		if uri := strings.TrimSpace(line); uri != "" && !strings.Contains(uri, "security") {
+			return strings.TrimSuffix(uri, "/"), nil
 		}
 	}
-	return "", "", fmt.Errorf("apt of this machine has no Debian archive: %w", fs.ErrNotExist)
+	return "", fmt.Errorf("apt of this machine has no Debian archive: %w", fs.ErrNotExist)
 }

@@ -1,0 +1,32 @@
+// Program is what the tests of testkernel run in a machine.
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+func main() {
+	version, _ := os.ReadFile("/proc/version")
+	fmt.Print(string(version))
+	if _, err := os.Stat("testdata/program.go"); err == nil {
+		fmt.Println("testdata: yes")
+	}
+	fmt.Fprintln(os.Stderr, "to stderr")
+	switch os.Args[1] {
+	case "exit":
+		n, _ := strconv.Atoi(os.Args[2])
+		os.Exit(n)
+	case "kill":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "panic":
+		_ = os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0)
+		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+	case "poweroff":
+		_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_RESTART)
+	}
+	time.Sleep(time.Hour)
+}
