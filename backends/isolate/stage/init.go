@@ -12,6 +12,9 @@ import (
 // child, passes signals on, reaps what is orphaned, and ends with the program's
 // status, 128+n for a signal.
 func initMain(path string, c *Config, env []string) error {
+	// Without a PID namespace orphans would go to the host's init. Kernels before
+	// 3.4 have no subreaper, and there they do.
+	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	attr := &syscall.ProcAttr{

@@ -214,12 +214,20 @@ func become(c *Config, id *identity) error {
 		return step("setgroups", err)
 	}
 	if err := setresgid(id.gid); err != nil {
-		return step("become group "+itoa(id.gid), err)
+		return step("become group "+itoa(id.gid)+unmapped(c, err), err)
 	}
 	if err := setresuid(id.uid); err != nil {
-		return step("become user "+itoa(id.uid), err)
+		return step("become user "+itoa(id.uid)+unmapped(c, err), err)
 	}
 	return nil
+}
+
+// unmapped says what EINVAL means for an ID in a user namespace.
+func unmapped(c *Config, err error) string {
+	if c.UserNS && errors.Is(err, unix.EINVAL) {
+		return ", which this user namespace does not map (newuidmap and a range in /etc/subuid would)"
+	}
+	return ""
 }
 
 // closeOthers marks every descriptor but the three streams close-on-exec: an

@@ -3,8 +3,8 @@
  * are adopted by the container's first process; each exits at once too. With a
  * first process that reaps, none of them is left after a while.
  *
- * Prints how many of the processes that it can see in /proc are zombies after
- * one second.
+ * Prints how many of its kind that it can see in /proc are zombies after one
+ * second.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -24,7 +24,7 @@ static int zombies(void)
 	if (!proc)
 		return -1;
 	while ((entry = readdir(proc))) {
-		char path[300], stat[512], *state;
+		char path[300], stat[512], *name, *state;
 		FILE *file;
 		size_t n;
 
@@ -37,8 +37,10 @@ static int zombies(void)
 		n = fread(stat, 1, sizeof stat - 1, file);
 		fclose(file);
 		stat[n] = 0;
+		/* Others' zombies are seen too where there is no PID namespace. */
+		name = strstr(stat, "(zombies)");
 		state = strrchr(stat, ')');
-		if (state && state[1] && state[2] == 'Z')
+		if (name && state && state[1] && state[2] == 'Z')
 			count++;
 	}
 	closedir(proc);
