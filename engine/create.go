@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"coracle/engine/machine"
 	"coracle/engine/names"
 	"coracle/engine/netfiles"
 	"coracle/engine/record"
@@ -17,6 +18,7 @@ import (
 	"coracle/engine/volume"
 	"coracle/fs/snapshot"
 	"coracle/image"
+	"coracle/image/box"
 	"coracle/image/platform"
 
 	"github.com/moby/moby/api/types/container"
@@ -77,11 +79,11 @@ func (e *Engine) image(ctx context.Context, ref, plat, pull string) (*image.Imag
 	if ref == "" {
 		return nil, fail(Invalid, nil, "no image was named")
 	}
-	if pull == "always" && !isBuiltin(ref) {
+	if pull == "always" && !box.IsBox(ref) {
 		return nil, fail(Unavailable, nil, "Unable to pull image '%s': pulling from a registry is not possible yet", ref)
 	}
-	if isBuiltin(ref) {
-		if err := e.builtin(ctx); err != nil {
+	if box.IsBox(ref) {
+		if _, err := box.Ensure(ctx, e.images); err != nil {
 			return nil, fmt.Errorf("built-in image: %w", err)
 		}
 	}
@@ -145,16 +147,16 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 // make lays the container out on disk. Whatever fails, nothing is left; whoever
 // is killed leaves a draft that says what is to be cleaned.
 func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image, mayRename bool) (err error) {
-	snaps, err := e.mach.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
+	snaps, err := e.mach.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
 	if err != nil {
 		return err
 	}
 	if c.Layer != "" && !snaps.Has(c.Layer) {
-		if err := e.unpack(ctx, snaps, img); err != nil {
+		if err := unpack(ctx, e.images, snaps, img); err != nil {
 			return fmt.Errorf("unpack image %s: %w", c.Config.Image, err)
 		}
 	}
-	e.chooseView(c, snaps)
+	machine.ChooseView(c, snaps)
 	d, err := e.store.Begin(c)
 	if err != nil {
 		return stateError(e.store.Root(), err)
@@ -163,7 +165,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		if err != nil {
 			// Not with ctx: it may be cancelled, and this is the clean-up.
 			clean := context.WithoutCancel(ctx)
-			e.mach.removeVolumes(clean, c)
+			e.mach.RemoveVolumes(clean, c)
 			if !c.View {
 				err = errors.Join(err, snaps.Remove(clean, c.ID))
 			}
@@ -175,7 +177,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 			return fmt.Errorf("create root filesystem: %w", err)
 		}
 	}
-	if err := e.furnish(ctx, c, snaps); err != nil {
+	if err := furnish(ctx, e.mach, c, snaps); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -199,17 +201,17 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 	}
 }
 
-func (e *Engine) unpack(ctx context.Context, snaps snapshot.Driver, img *image.Image) error {
+func unpack(ctx context.Context, images *image.Store, snaps snapshot.Driver, img *image.Image) error {
 	if u, ok := snaps.(interface {
 		UnpackImage(ctx context.Context, id string) error
 	}); ok {
 		return u.UnpackImage(ctx, img.ID)
 	}
-	return snaps.Unpack(ctx, e.images.SnapshotLayers(img))
+	return snaps.Unpack(ctx, images.SnapshotLayers(img))
 }
 
 // furnish makes what a container has beside its root filesystem.
-func (e *Engine) furnish(ctx context.Context, c *record.Container, snaps snapshot.Driver) error {
+func furnish(ctx context.Context, m *machine.Machine, c *record.Container, snaps snapshot.Driver) error {
 	if err := netfiles.Write(c.Dir(), c.Config, c.HostConfig); err != nil {
 		return err
 	}
@@ -218,11 +220,11 @@ func (e *Engine) furnish(ctx context.Context, c *record.Container, snaps snapsho
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	mounts, err := rootMounts(c, snaps)
+	mounts, err := machine.RootMounts(c, snaps)
 	if err != nil {
 		return err
 	}
-	return e.mach.copyUp(ctx, c, mounts, snaps.Dir(c.ID), fresh)
+	return m.CopyUp(ctx, c, mounts, snaps.Dir(c.ID), fresh)
 }
 
 func onlyVolumes(list []record.Mount) []record.Mount {

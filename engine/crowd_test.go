@@ -95,7 +95,7 @@ func TestOneNameManyMakers(t *testing.T) {
 	if made != 1 {
 		t.Errorf("%d got the name", made)
 	}
-	snaps, _ := h.mach.snapshots(h.drivers().Rootfs, h.drivers().Isolation)
+	snaps, _ := h.mach.Snapshots(h.drivers().Rootfs, h.drivers().Isolation)
 	if all, _ := snaps.Snapshots(); len(all) != 1 {
 		t.Errorf("%d snapshots", len(all))
 	}
@@ -283,7 +283,7 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	snaps, _ := h.mach.snapshots("copy", "namespaces")
+	snaps, _ := h.mach.Snapshots("copy", "namespaces")
 	all, _ := snaps.Snapshots()
 	remains, _ := os.ReadDir(dir)
 	if len(all) != len(list) || len(remains) != len(list) {

@@ -16,6 +16,7 @@ import (
 	"coracle/backends"
 	"coracle/backends/isolate"
 	"coracle/engine/fsop"
+	"coracle/engine/machine"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -91,7 +92,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	defer lock.Release()
 	err = e.spawn(ctx, errand{ID: c.ID})
 	if err != nil && c.HostConfig.AutoRemove && !isKind(err, NotModified) && !c.Alive() {
-		if e2 := e.discard(context.WithoutCancel(ctx), c, true); e2 != nil {
+		if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {
 			e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
 		}
 	}
@@ -281,4 +282,4 @@ func closeInherited() {
 }
 
 // FileOpMain is the main of a process called by FileOpName.
-func FileOpMain() int { return fsop.Main(openSnapshots) }
+func FileOpMain() int { return fsop.Main(machine.OpenSnapshots) }

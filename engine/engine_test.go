@@ -140,7 +140,7 @@ func (h *harness) close(dir string) {
 			t.Errorf("left in %s: %v", sub, left)
 		}
 	}
-	if snaps, err := h.mach.snapshots(h.drivers().Rootfs, h.drivers().Isolation); err == nil {
+	if snaps, err := h.mach.Snapshots(h.drivers().Rootfs, h.drivers().Isolation); err == nil {
 		if left, _ := snaps.Snapshots(); len(left) > 0 {
 			t.Errorf("snapshots left: %v", left)
 		}
@@ -155,8 +155,8 @@ func (h *harness) close(dir string) {
 			t.Errorf("%s is left in %s", r, to)
 		}
 	}
-	if h.drivers().Isolation == "userns" && !h.mach.maps().Single {
-		h.mach.removeTree(context.Background(), &record.Container{Drivers: h.drivers()}, filepath.Join(dir, "root/fs"))
+	if h.drivers().Isolation == "userns" && !h.mach.SingleID("userns") {
+		h.mach.RemoveTree(context.Background(), &record.Container{Drivers: h.drivers()}, filepath.Join(dir, "root/fs"))
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Error(err)
@@ -539,7 +539,7 @@ func crash(t *testing.T, h *harness) {
 		if c, err := h.store.Load(id); err != nil || c.Alive() {
 			t.Error("alive", err)
 		}
-		if d, err := h.mach.limits(h.drivers().Limits); err == nil && h.drivers().Limits != "rlimits" {
+		if d, err := h.mach.Limits(h.drivers().Limits); err == nil && h.drivers().Limits != "rlimits" {
 			if g, err := d.Open(id, ""); err == nil {
 				t.Errorf("its group is left: %v", g.Paths())
 			}
@@ -672,5 +672,31 @@ func configCase(t *testing.T, h *harness) {
 		if !strings.HasPrefix(out, "1\n") {
 			t.Errorf("loopback: %q", out)
 		}
+	}
+}
+
+// TestNoDevices: without a devices group neither the container nor what enters
+// it can make a device node.
+func TestNoDevices(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a user namespace cannot make device nodes anyway")
+	}
+	h := newHarness(t, "isolation=namespaces,limits=rlimits")
+	const try = "grep CapBnd /proc/self/status"
+	mknod := func(line string) bool {
+		var caps uint64
+		fmt.Sscanf(strings.TrimSpace(line), "CapBnd:\t%x", &caps)
+		return caps == 0 || caps&(1<<27) != 0
+	}
+	if out, _, _ := h.run(wanted{args: sh(try), rm: true}); mknod(out) {
+		t.Errorf("the container can: %s", out)
+	}
+	id := h.create(wanted{args: []string{"sleep", "60"}, rm: true})
+	if err := h.open().Start(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if _, err := h.open().Exec(context.Background(), id, container.ExecCreateRequest{Cmd: sh(try)}, Streams{Stdout: &out}); err != nil || mknod(out.String()) {
+		t.Errorf("exec can: %s %v", out.String(), err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"coracle/backends/isolate"
+	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/engine/stream"
@@ -71,11 +72,11 @@ func (e *Engine) execDetached(ctx context.Context, what errand, report func(erro
 
 // enter starts the process, moves its streams and waits for it.
 func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.State, req *container.ExecCreateRequest, s Streams, started func(error)) (int, error) {
-	iso, err := e.mach.isolation(c.Drivers.Isolation)
+	iso, err := e.mach.Isolation(c.Drivers.Isolation)
 	if err != nil {
 		return 125, err
 	}
-	entry, err := e.entry(c, req)
+	entry, err := entryOf(e.mach, c, state, req)
 	if err != nil {
 		return 125, err
 	}
@@ -93,7 +94,7 @@ func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.S
 	} else if req.ConsoleSize != nil {
 		entry.IO.Rows, entry.IO.Cols = uint16(req.ConsoleSize[0]), uint16(req.ConsoleSize[1])
 	}
-	t, err := e.target(c, state)
+	t, err := e.sweeper.Target(c, state)
 	if err != nil {
 		pump.Abort()
 		return 125, err
@@ -127,8 +128,8 @@ func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.S
 	return ws.ExitStatus(), nil
 }
 
-// entry describes the process to the isolation driver.
-func (e *Engine) entry(c *record.Container, req *container.ExecCreateRequest) (*isolate.Entry, error) {
+// entryOf describes the process to the isolation driver.
+func entryOf(m *machine.Machine, c *record.Container, state *record.State, req *container.ExecCreateRequest) (*isolate.Entry, error) {
 	p, err := spec.Process(c, req)
 	if err != nil {
 		return nil, invalid(err)
@@ -137,11 +138,14 @@ func (e *Engine) entry(c *record.Container, req *container.ExecCreateRequest) (*
 	if err != nil {
 		return nil, invalid(err)
 	}
+	if state.NoDevices && !req.Privileged {
+		spec.HoldDevices(c, p)
+	}
 	entry := &isolate.Entry{Process: p, User: c.Config.User, GroupAdd: c.HostConfig.GroupAdd, Seccomp: early(filter)}
 	if req.User != "" {
 		entry.User = req.User
 	}
-	d, err := e.mach.limits(c.Drivers.Limits)
+	d, err := m.Limits(c.Drivers.Limits)
 	if err != nil {
 		return nil, err
 	}

@@ -49,14 +49,14 @@ func (e *Engine) Info(ctx context.Context) (*system.Info, error) {
 	}
 	i.OperatingSystem, i.OSVersion = osRelease()
 	i.MemTotal = memTotal()
-	e.evidence(i)
-	e.abilities(i)
+	evidence(i, e.sel)
+	abilities(i, e.report, e.sel)
 	return i, nil
 }
 
 // evidence is the selection in words.
-func (e *Engine) evidence(i *system.Info) {
-	for _, ch := range e.sel.Choices {
+func evidence(i *system.Info, sel *backends.Selection) {
+	for _, ch := range sel.Choices {
 		i.DriverStatus = append(i.DriverStatus, [2]string{string(ch.Concern), ch.Rung + ": " + ch.Gives})
 		for _, r := range ch.Refused {
 			i.DriverStatus = append(i.DriverStatus, [2]string{" " + string(ch.Concern) + " not", r.String()})
@@ -68,10 +68,9 @@ func (e *Engine) evidence(i *system.Info) {
 }
 
 // abilities are those that Docker's clients ask about.
-func (e *Engine) abilities(i *system.Info) {
-	r := e.report
+func abilities(i *system.Info, r *probe.Report, sel *backends.Selection) {
 	var memory, cpu, cpuset, pids probe.Feature
-	switch e.sel.Rung(backends.Limits) {
+	switch sel.Rung(backends.Limits) {
 	case "cgroup2":
 		i.CgroupVersion, i.CgroupDriver = "2", "cgroupfs"
 		memory, cpu, cpuset, pids = probe.Cgroup2Memory, probe.Cgroup2CPU, probe.Cgroup2CPUSet, probe.Cgroup2PIDs
@@ -90,10 +89,10 @@ func (e *Engine) abilities(i *system.Info) {
 	if r.Has(probe.SeccompFilter) {
 		i.SecurityOptions = append(i.SecurityOptions, "name=seccomp,profile=builtin")
 	}
-	if r.Has(probe.NSCgroup) && e.sel.Rung(backends.Isolation) != "chroot" {
+	if r.Has(probe.NSCgroup) && sel.Rung(backends.Isolation) != "chroot" {
 		i.SecurityOptions = append(i.SecurityOptions, "name=cgroupns")
 	}
-	if e.sel.Rung(backends.Isolation) == "userns" {
+	if sel.Rung(backends.Isolation) == "userns" {
 		i.SecurityOptions = append(i.SecurityOptions, "name=rootless")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"coracle/engine/machine"
 	"coracle/engine/record"
 
 	"github.com/moby/moby/api/types/container"
@@ -18,16 +19,13 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 	if err != nil {
 		return nil, err
 	}
-	if e.made == nil && c.Dir() == "" {
-		return nil, noContainer(ref, record.ErrNotFound)
-	}
 	out := &container.InspectResponse{
 		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: stateOf(&s),
 		Image: c.ImageID, Name: "/" + c.Name, Driver: c.Drivers.Rootfs, Platform: "linux",
 		ResolvConfPath: filepath.Join(c.Dir(), "resolv.conf"), HostnamePath: filepath.Join(c.Dir(), "hostname"),
 		HostsPath: filepath.Join(c.Dir(), "hosts"), LogPath: logPath(c),
 		HostConfig: c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
-		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: e.graph(c)},
+		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: graph(e.mach, c)},
 		NetworkSettings: &container.NetworkSettings{
 			Ports: network.PortMap{}, Networks: networks(c),
 		},
@@ -36,7 +34,7 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 		out.LogPath = ""
 	}
 	if size {
-		rw, root := e.sizes(ctx, c)
+		rw, root := sizes(ctx, e, c)
 		out.SizeRw, out.SizeRootFs = &rw, &root
 	}
 	return out, nil
@@ -52,10 +50,10 @@ func stateOf(s *record.State) *container.State {
 
 // graph says where the root filesystem is and which rungs the container was made
 // for.
-func (e *Engine) graph(c *record.Container) map[string]string {
+func graph(m *machine.Machine, c *record.Container) map[string]string {
 	d := c.Drivers
 	data := map[string]string{"Isolation": d.Isolation, "Limits": d.Limits, "Wiring": d.Wiring, "Entering": d.Entering}
-	if snaps, err := e.mach.snapshots(d.Rootfs, d.Isolation); err == nil && !c.View {
+	if snaps, err := m.Snapshots(d.Rootfs, d.Isolation); err == nil && !c.View {
 		if dir := snaps.Dir(c.ID); dir != "" {
 			data["Dir"] = dir
 		}

@@ -15,7 +15,9 @@ import (
 	"coracle/backends/isolate"
 	"coracle/backends/limits"
 	"coracle/engine/logs"
+	"coracle/engine/machine"
 	"coracle/engine/record"
+	"coracle/engine/remains"
 	"coracle/engine/spec"
 	"coracle/engine/stream"
 	"coracle/engine/volume"
@@ -40,6 +42,9 @@ type life struct {
 	// grouped waits until group is made.
 	grouped  func() error
 	groupErr error
+	// noDevices: nothing but a missing capability keeps the container from the
+	// host's devices.
+	noDevices bool
 
 	plan   *spec.Plan
 	bundle *isolate.Bundle
@@ -66,7 +71,7 @@ func (e *Engine) begin(ctx context.Context, c *record.Container, sink *stream.Si
 		return nil, err
 	}
 	if l.state.Dirty {
-		if err := e.sweep(ctx, c, &l.state); err != nil {
+		if err := e.sweeper.Sweep(ctx, c, &l.state); err != nil {
 			l.mon.Release()
 			return nil, fmt.Errorf("clean up after the last run: %w", err)
 		}
@@ -101,7 +106,7 @@ func (l *life) failed(err error) {
 	}
 	code := exitCode(err)
 	text := startError(append([]string{l.c.Path}, l.c.Args...), err).Error()
-	if e := l.e.sweep(ctx, l.c, &l.state); e != nil {
+	if e := l.e.sweeper.Sweep(ctx, l.c, &l.state); e != nil {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", l.c.ID[:12], e))
 	}
 	l.state.Running, l.state.Pid, l.state.ExitCode, l.state.Error = false, 0, code, text
@@ -142,27 +147,27 @@ func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, 
 // assemble finds the drivers and makes the spec.
 func (l *life) assemble() (err error) {
 	c, m := l.c, l.e.mach
-	if l.snaps, err = m.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err != nil {
+	if l.snaps, err = m.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err != nil {
 		return err
 	}
-	if l.iso, err = m.isolation(c.Drivers.Isolation); err != nil {
+	if l.iso, err = m.Isolation(c.Drivers.Isolation); err != nil {
 		return err
 	}
 	if _, err := volume.Sources(c.Mounts); err != nil {
 		return err
 	}
-	mounts, err := rootMounts(c, l.snaps)
+	mounts, err := machine.RootMounts(c, l.snaps)
 	if err != nil {
 		return fmt.Errorf("root filesystem (%s): %w", c.Drivers.Rootfs, err)
 	}
-	root := rootDir(c, l.snaps)
+	root := machine.RootDir(c, l.snaps)
 	if len(mounts) > 0 {
 		if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 	}
 	l.plan, err = spec.Build(spec.Input{
-		C: c, Report: l.e.report, Root: root, SingleID: spec.UserNS(c.Drivers.Isolation) && m.maps().Single,
+		C: c, Report: l.e.report, Root: root, SingleID: m.SingleID(c.Drivers.Isolation),
 		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup"),
 	})
 	if err != nil {
@@ -195,7 +200,7 @@ func early(f func() ([]byte, error)) func() ([]byte, error) {
 // first process exists. The rung without groups is done at once, because its
 // limits are part of the spec.
 func (l *life) limit() error {
-	d, err := l.e.mach.limits(l.c.Drivers.Limits)
+	d, err := l.e.mach.Limits(l.c.Drivers.Limits)
 	if err != nil {
 		return err
 	}
@@ -233,6 +238,12 @@ func (l *life) makeGroup(d limits.Driver) error {
 		l.bundle.Nice = group.Nice()
 	}
 	for _, n := range not {
+		if n.Limit == "devices" {
+			l.noDevices = true
+			if spec.HoldDevices(l.c, l.plan.Spec.Process) {
+				continue
+			}
+		}
 		text := n.Limit + " cannot be held: " + n.Why
 		if l.e.opt.Strict {
 			return fail(Unavailable, nil, "%s", text)
@@ -275,7 +286,7 @@ func logPath(c *record.Container) string { return filepath.Join(c.Dir(), "json.l
 func (l *life) announce() error {
 	s := &l.state
 	s.Running, s.Pid, s.StartTime, s.StartedAt = true, l.proc.PID(), l.proc.StartTime(), time.Now().UTC()
-	s.ExitCode, s.Error, s.OOMKilled = 0, "", false
+	s.ExitCode, s.Error, s.OOMKilled, s.NoDevices = 0, "", false, l.noDevices
 	err := l.c.SetState(*s, false)
 	if err == nil {
 		l.server, err = stream.Serve(l.c.RunDir, l.pump, l.proc.Signal)
@@ -314,7 +325,7 @@ func (l *life) wait() int {
 func (l *life) finish(code int) {
 	c, s, ctx := l.c, &l.state, context.Background()
 	s.OOMKilled = l.group.OOMKills() > 0
-	err := l.e.kill(ctx, l.iso, l.group, l.target(true))
+	err := l.e.sweeper.Kill(ctx, l.iso, l.group, l.target(true))
 	l.pump.Finish(strayGrace)
 	if l.log != nil {
 		if s.LogDropped, _ = l.log.Close(); s.LogDropped > 0 {
@@ -328,7 +339,7 @@ func (l *life) finish(code int) {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", c.ID[:12], err))
 	}
 	if c.PIDFile != "" {
-		dropPIDFile(c.PIDFile, s.Pid)
+		remains.DropPIDFile(c.PIDFile, s.Pid)
 	}
 	s.Running, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, 0, 0, err != nil
 	s.ExitCode, s.FinishedAt = code, time.Now().UTC()
@@ -337,7 +348,7 @@ func (l *life) finish(code int) {
 			l.e.opt.Warn(fmt.Sprintf("container %s: %v", c.ID[:12], err))
 		}
 	} else if err == nil {
-		if err := l.e.discard(ctx, c, true); err != nil {
+		if err := l.e.sweeper.Discard(ctx, c, true); err != nil {
 			l.e.opt.Warn(fmt.Sprintf("remove container %s: %v", c.ID[:12], err))
 		}
 	}
@@ -345,14 +356,6 @@ func (l *life) finish(code int) {
 	// for the lock finds the state written.
 	l.mon.Release()
 	l.server.Close(code)
-}
-
-// dropPIDFile deletes a PID file if it is still ours.
-func dropPIDFile(path string, pid int) {
-	data, err := os.ReadFile(path)
-	if err == nil && strings.TrimSpace(string(data)) == strconv.Itoa(pid) {
-		os.Remove(path)
-	}
 }
 
 // target names the container for its isolation driver. With gone, its first

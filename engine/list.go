@@ -29,7 +29,7 @@ func (e *Engine) all(ctx context.Context) ([]listed, error) {
 		return nil, err
 	}
 	if len(remains) > 0 {
-		e.clean(ctx, remains)
+		e.sweeper.Clean(ctx, remains)
 	}
 	e.store.Orphans()
 	list := make([]listed, 0, len(ids))
@@ -41,7 +41,7 @@ func (e *Engine) all(ctx context.Context) ([]listed, error) {
 			}
 			continue
 		}
-		s, err := e.settle(ctx, c)
+		s, err := e.sweeper.Settle(ctx, c)
 		if err != nil {
 			continue // removed meanwhile
 		}
@@ -74,12 +74,12 @@ func (e *Engine) List(ctx context.Context, opt ListOptions) ([]container.Summary
 		if !every && !l.s.Running || !f.match(l) {
 			continue
 		}
-		out = append(out, e.summary(ctx, l, opt.Size))
+		out = append(out, summary(ctx, e, l, opt.Size))
 	}
 	return out, nil
 }
 
-func (e *Engine) summary(ctx context.Context, l listed, size bool) container.Summary {
+func summary(ctx context.Context, e *Engine, l listed, size bool) container.Summary {
 	c := l.c
 	s := container.Summary{
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID,
@@ -90,14 +90,14 @@ func (e *Engine) summary(ctx context.Context, l listed, size bool) container.Sum
 	}
 	s.HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
 	if size {
-		s.SizeRw, s.SizeRootFs = e.sizes(ctx, c)
+		s.SizeRw, s.SizeRootFs = sizes(ctx, e, c)
 	}
 	return s
 }
 
 // sizes are what the container wrote, and that with its image.
-func (e *Engine) sizes(ctx context.Context, c *record.Container) (rw, root int64) {
-	if snaps, err := e.mach.snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err == nil && !c.View {
+func sizes(ctx context.Context, e *Engine, c *record.Container) (rw, root int64) {
+	if snaps, err := e.mach.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err == nil && !c.View {
 		rw, _ = snaps.Usage(c.ID)
 	}
 	if img, err := e.images.Get(ctx, c.ImageID, ""); err == nil {

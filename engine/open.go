@@ -9,7 +9,9 @@ import (
 	"strconv"
 
 	"coracle/backends"
+	"coracle/engine/machine"
 	"coracle/engine/record"
+	"coracle/engine/remains"
 	"coracle/image"
 	"coracle/probe"
 )
@@ -21,7 +23,9 @@ type Engine struct {
 	images *image.Store
 	report *probe.Report
 	sel    *backends.Selection
-	mach   *machine
+	mach   *machine.Machine
+	// sweeper cleans up after runs and commands.
+	sweeper *remains.Sweeper
 	// made is the container that Create made last: Run needs not read it again.
 	made *made
 }
@@ -53,7 +57,8 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if e.images, err = image.Open(filepath.Join(opt.Root, "images")); err != nil {
 		return nil, stateError(opt.Root, err)
 	}
-	e.mach = newMachine(e.report, opt.Root, opt.Run)
+	e.mach = machine.New(e.report, opt.Root, opt.Run)
+	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers()}
 	return e, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // Remove deletes a container; with volumes also its anonymous volumes.
 func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
 	e.made = nil
-	c, err := e.findDamaged(ref)
+	c, err := findDamaged(e.store, ref)
 	if err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	defer lock.Release()
 	mon, err := c.LockMonitor()
 	if errors.Is(err, record.ErrBusy) {
-		if mon, err = e.evict(ctx, c, force); err != nil {
+		if mon, err = evict(ctx, c, force); err != nil {
 			return err
 		}
 	}
@@ -35,18 +35,18 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 		return nil // its monitor removed it: --rm
 	}
 	if c.Config == nil {
-		return e.cleanOne(ctx, c, false)
+		return e.sweeper.CleanOne(ctx, c, false)
 	}
 	s, err := c.State()
 	if err != nil && !errors.Is(err, record.ErrDamaged) {
 		return err
 	}
 	if s.Dirty || s.Running || err != nil {
-		if err := e.sweep(ctx, c, &s); err != nil {
+		if err := e.sweeper.Sweep(ctx, c, &s); err != nil {
 			return fail(Internal, err, "cannot remove container %q: %v", "/"+c.Name, err)
 		}
 	}
-	if err := e.discard(ctx, c, volumes || c.HostConfig.AutoRemove); err != nil {
+	if err := e.sweeper.Discard(ctx, c, volumes || c.HostConfig.AutoRemove); err != nil {
 		return fail(Internal, err, "cannot remove container %q: %v", "/"+c.Name, err)
 	}
 	return nil
@@ -54,14 +54,14 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 
 // findDamaged finds a container, also one whose record cannot be read, by its
 // whole ID or the beginning of it.
-func (e *Engine) findDamaged(ref string) (*record.Container, error) {
-	id, err := e.store.Find(ref)
+func findDamaged(s *record.Store, ref string) (*record.Container, error) {
+	id, err := s.Find(ref)
 	if err != nil {
 		return nil, noContainer(ref, err)
 	}
-	c, err := e.store.Load(id)
+	c, err := s.Load(id)
 	if errors.Is(err, record.ErrDamaged) {
-		return e.store.Blank(id), nil
+		return s.Blank(id), nil
 	}
 	if err != nil {
 		return nil, noContainer(ref, err)
@@ -71,7 +71,7 @@ func (e *Engine) findDamaged(ref string) (*record.Container, error) {
 
 // evict kills a running container that is to be removed, and takes the place of
 // its monitor.
-func (e *Engine) evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, error) {
+func evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, error) {
 	s, err := c.State()
 	if err != nil && !force {
 		return nil, err

@@ -26,7 +26,7 @@ func (e *Engine) find(ctx context.Context, ref string) (*record.Container, recor
 	if err != nil {
 		return nil, record.State{}, noContainer(ref, err)
 	}
-	s, err := e.settle(ctx, c)
+	s, err := e.sweeper.Settle(ctx, c)
 	if err != nil {
 		return nil, s, noContainer(ref, err)
 	}
@@ -41,7 +41,8 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 		return 125, err
 	}
 	if state.Running {
-		return e.join(ctx, c, s)
+		code, _, err := e.Attach(ctx, c.ID, s)
+		return code, err
 	}
 	// A write to a broken pipe is to be an error and not our end. Not ignored:
 	// the container would inherit that.
@@ -56,7 +57,7 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 	l, err := e.begin(ctx, c, sinkOf(s), sizeOf(c, s))
 	if err != nil {
 		if c.HostConfig.AutoRemove && !isKind(err, NotModified) {
-			if e2 := e.discard(context.WithoutCancel(ctx), c, true); e2 != nil {
+			if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {
 				e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
 			}
 		}
@@ -75,12 +76,6 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 		l.pump.CloseStdin()
 	}
 	return l.wait(), nil
-}
-
-// join attaches to a container that is running, for `start -a`.
-func (e *Engine) join(ctx context.Context, c *record.Container, s Streams) (int, error) {
-	code, _, err := e.Attach(ctx, c.ID, s)
-	return code, err
 }
 
 func sinkOf(s Streams) *stream.Sink {

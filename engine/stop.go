@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"coracle/engine/record"
+	"coracle/engine/remains"
 	"coracle/engine/stream"
 
 	"github.com/moby/sys/signal"
@@ -78,7 +79,7 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 	}
 	select {
 	case err := <-gone:
-		return e.ended(ctx, c, err)
+		return ended(ctx, e.sweeper, c, err)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-late:
@@ -88,7 +89,7 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 	}
 	select {
 	case err := <-gone:
-		return e.ended(ctx, c, err)
+		return ended(ctx, e.sweeper, c, err)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -101,11 +102,11 @@ func awaiting(c *record.Container) <-chan error {
 }
 
 // ended: the monitor is gone. It may have been killed, and left all to us.
-func (e *Engine) ended(ctx context.Context, c *record.Container, err error) error {
+func ended(ctx context.Context, w *remains.Sweeper, c *record.Container, err error) error {
 	if err != nil {
 		return err
 	}
-	if _, err := e.settle(ctx, c); err != nil && !errors.Is(err, record.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+	if _, err := w.Settle(ctx, c); err != nil && !errors.Is(err, record.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -172,7 +173,7 @@ func (e *Engine) Wait(ctx context.Context, ref string) (code int, err error) {
 	case <-ctx.Done():
 		return 125, ctx.Err()
 	}
-	state, err = e.settle(ctx, c)
+	state, err = e.sweeper.Settle(ctx, c)
 	if err != nil {
 		return 125, noContainer(ref, err)
 	}

@@ -117,6 +117,8 @@ type State struct {
 	// Dirty: there may be something of the container on the host: processes,
 	// mounts, groups. Set before the first of them is made.
 	Dirty bool `json:",omitempty"`
+	// NoDevices: no devices group holds the container.
+	NoDevices bool `json:",omitempty"`
 	// LogDropped counts bytes of output that the log could not take.
 	LogDropped int64 `json:",omitempty"`
 }

@@ -96,8 +96,12 @@ func Build(in Input) (*Plan, error) {
 // filter defers the making of the system call filter until it is asked for:
 // the second stage is starting meanwhile.
 func filter(sec confine.Options, caps *specs.LinuxCapabilities, privileged bool) func() ([]byte, error) {
+	// A copy: it is read beside what may take some away (HoldDevices).
+	own := *caps
+	own.Bounding, own.Effective, own.Permitted = slices.Clone(caps.Bounding), slices.Clone(caps.Effective), slices.Clone(caps.Permitted)
+	own.Inheritable, own.Ambient = slices.Clone(caps.Inheritable), slices.Clone(caps.Ambient)
 	return func() ([]byte, error) {
-		profile, err := confine.Seccomp(sec, caps, privileged)
+		profile, err := confine.Seccomp(sec, &own, privileged)
 		if err != nil || profile == nil {
 			return nil, err
 		}

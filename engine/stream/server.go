@@ -127,26 +127,25 @@ func (s *Server) client(c net.Conn) {
 		}
 		s.pump.Add(sink)
 	}
-	err = s.listen(r, req)
+	s.listen(r, req)
+	s.mu.Lock()
+	closing := s.closing
+	s.mu.Unlock()
+	if closing {
+		return // Close has it
+	}
 	if sink != nil {
-		s.mu.Lock()
-		closing := s.closing
-		s.mu.Unlock()
-		if err != nil && !closing {
-			s.pump.Remove(sink)
-		}
+		s.pump.Remove(sink)
 	}
-	if err != nil {
-		s.drop(c)
-	}
+	s.drop(c)
 }
 
 // listen takes what the client sends, until it leaves.
-func (s *Server) listen(r *bufio.Reader, req Request) error {
+func (s *Server) listen(r *bufio.Reader, req Request) {
 	for {
 		kind, data, err := readFrame(r)
 		if err != nil {
-			return err
+			return
 		}
 		switch kind {
 		case frameIn:

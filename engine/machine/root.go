@@ -1,4 +1,4 @@
-package engine
+package machine
 
 import (
 	"os"
@@ -12,11 +12,29 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// chooseView decides whether c, if its root is read-only, can use its image's
+// RootMounts are the mounts of c's root filesystem.
+func RootMounts(c *record.Container, snaps snapshot.Driver) ([]specs.Mount, error) {
+	if c.View {
+		return snaps.View(c.Layer)
+	}
+	return snaps.Mounts(c.ID)
+}
+
+// RootDir is where c's root is mounted, or is.
+func RootDir(c *record.Container, snaps snapshot.Driver) string {
+	if !c.View {
+		if dir := snaps.Dir(c.ID); dir != "" {
+			return dir
+		}
+	}
+	return filepath.Join(c.RunDir, "rootfs")
+}
+
+// ChooseView decides whether c, if its root is read-only, can use its image's
 // layer itself, with no snapshot at all. What is mounted into the root needs a
 // place there, and nobody may make one in a layer that others use; so the places
 // must exist, or be laid over the layers of an overlay.
-func (e *Engine) chooseView(c *record.Container, snaps snapshot.Driver) {
+func ChooseView(c *record.Container, snaps snapshot.Driver) {
 	if !c.HostConfig.ReadonlyRootfs || c.Layer == "" {
 		return
 	}
@@ -35,10 +53,6 @@ func (e *Engine) chooseView(c *record.Container, snaps snapshot.Driver) {
 		}
 	}
 	c.View = true
-}
-
-func viewMounts(c *record.Container, snaps snapshot.Driver) ([]specs.Mount, error) {
-	return snaps.View(c.Layer)
 }
 
 // places are the mount points that must exist in a read-only root; those below

@@ -1,4 +1,6 @@
-package engine
+// Package machine makes this machine's drivers of rungs' names, and works on
+// containers' files with the rights that each rung needs.
+package machine
 
 import (
 	"fmt"
@@ -23,18 +25,20 @@ import (
 	"coracle/probe"
 )
 
-// machine makes drivers of rungs' names.
-type machine struct {
+// Machine makes drivers of rungs' names.
+type Machine struct {
 	report    *probe.Report
 	root, run string
 	maps      func() userns.IDMaps
 }
 
-func newMachine(r *probe.Report, root, run string) *machine {
-	return &machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps)}
+// New describes the machine that r reports of, with state in root and run.
+func New(r *probe.Report, root, run string) *Machine {
+	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps)}
 }
 
-func (m *machine) isolation(rung string) (isolate.Driver, error) {
+// Isolation is the driver of a rung.
+func (m *Machine) Isolation(rung string) (isolate.Driver, error) {
 	switch rung {
 	case "namespaces":
 		return namespaces.New(), nil
@@ -46,7 +50,8 @@ func (m *machine) isolation(rung string) (isolate.Driver, error) {
 	return nil, fmt.Errorf("isolation: this program has no driver %q", rung)
 }
 
-func (m *machine) limits(rung string) (limits.Driver, error) {
+// Limits is the driver of a rung.
+func (m *Machine) Limits(rung string) (limits.Driver, error) {
 	switch rung {
 	case "cgroup2":
 		return cgroup2.New(cgroup2.Options{}), nil
@@ -62,24 +67,28 @@ func (m *machine) limits(rung string) (limits.Driver, error) {
 	return nil, fmt.Errorf("limits: this program has no driver %q", rung)
 }
 
-// snapshots is the driver of a rung of root filesystems, for containers of a
+// Snapshots is the driver of a rung of root filesystems, for containers of a
 // rung of isolation. Without root, it works as the root of the containers' user
 // namespace, if that has more than one ID.
-func (m *machine) snapshots(rung, isolation string) (snapshot.Driver, error) {
+func (m *Machine) Snapshots(rung, isolation string) (snapshot.Driver, error) {
 	opt := snapshot.Options{}
 	if isolation == "userns" {
 		opt.UserXattr = true
 		if maps := m.maps(); !maps.Single {
-			return fsop.New(fsop.Where{Rung: rung, Dir: m.snapshotDir(rung), Images: filepath.Join(m.root, "images"), Options: opt}, maps, openSnapshots)
+			return fsop.New(fsop.Where{Rung: rung, Dir: m.snapshotDir(rung), Images: filepath.Join(m.root, "images"), Options: opt}, maps, OpenSnapshots)
 		}
 		opt.Squash = true
 	}
-	return openSnapshots(rung, m.snapshotDir(rung), opt)
+	return OpenSnapshots(rung, m.snapshotDir(rung), opt)
 }
 
-func (m *machine) snapshotDir(rung string) string { return filepath.Join(m.root, "fs", rung) }
+// SingleID tells whether a container of the rung has one user and one group only.
+func (m *Machine) SingleID(isolation string) bool { return isolation == "userns" && m.maps().Single }
 
-func openSnapshots(rung, dir string, opt snapshot.Options) (snapshot.Driver, error) {
+func (m *Machine) snapshotDir(rung string) string { return filepath.Join(m.root, "fs", rung) }
+
+// OpenSnapshots makes the driver of a rung in dir.
+func OpenSnapshots(rung, dir string, opt snapshot.Options) (snapshot.Driver, error) {
 	switch rung {
 	case "overlay", "overlay-userns":
 		return overlay.New(dir, opt)

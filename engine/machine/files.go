@@ -1,4 +1,4 @@
-package engine
+package machine
 
 import (
 	"context"
@@ -10,33 +10,14 @@ import (
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/engine/volume"
-	"coracle/fs/snapshot"
 	"coracle/fs/tree"
 	"coracle/probe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// rootMounts are the mounts of c's root filesystem.
-func rootMounts(c *record.Container, snaps snapshot.Driver) ([]specs.Mount, error) {
-	if c.View {
-		return viewMounts(c, snaps)
-	}
-	return snaps.Mounts(c.ID)
-}
-
-// rootDir is where c's root is mounted, or is.
-func rootDir(c *record.Container, snaps snapshot.Driver) string {
-	if !c.View {
-		if dir := snaps.Dir(c.ID); dir != "" {
-			return dir
-		}
-	}
-	return filepath.Join(c.RunDir, "rootfs")
-}
-
-// copyUp fills fresh volumes with what the image has in their places.
-func (m *machine) copyUp(ctx context.Context, c *record.Container, mounts []specs.Mount, dir string, fresh []record.Mount) error {
+// CopyUp fills fresh volumes with what the image has in their places.
+func (m *Machine) CopyUp(ctx context.Context, c *record.Container, mounts []specs.Mount, dir string, fresh []record.Mount) error {
 	var copies []fsop.Copy
 	for _, v := range fresh {
 		copies = append(copies, fsop.Copy{From: v.Destination, To: v.Source})
@@ -61,20 +42,21 @@ func (m *machine) copyUp(ctx context.Context, c *record.Container, mounts []spec
 	return helper.CopyUp(ctx, mounts, root, copies)
 }
 
-// removeTree deletes a tree of a container's own files, which may belong to any
+// RemoveTree deletes a tree of a container's own files, which may belong to any
 // ID of its user namespace.
-func (m *machine) removeTree(ctx context.Context, c *record.Container, path string) error {
+func (m *Machine) RemoveTree(ctx context.Context, c *record.Container, path string) error {
 	if spec.UserNS(c.Drivers.Isolation) && !m.maps().Single {
 		return fsop.InUserNS(m.maps()).Delete(ctx, path)
 	}
 	return tree.Remove(ctx, path)
 }
 
-func (m *machine) removeVolumes(ctx context.Context, c *record.Container) error {
+// RemoveVolumes deletes the volumes that belong to c alone.
+func (m *Machine) RemoveVolumes(ctx context.Context, c *record.Container) error {
 	return volume.RemoveAnonymous(c.Mounts, func(dir string) error {
 		if _, err := os.Lstat(dir); err != nil {
 			return nil
 		}
-		return m.removeTree(ctx, c, dir)
+		return m.RemoveTree(ctx, c, dir)
 	})
 }

@@ -1,0 +1,231 @@
+// Package remains deals with what runs of containers leave on the host: after
+// their end, and after their monitor, or a command, was killed.
+package remains
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"coracle/backends/isolate"
+	"coracle/backends/limits"
+	"coracle/engine/machine"
+	"coracle/engine/record"
+	"coracle/engine/spec"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Sweeper cleans up.
+type Sweeper struct {
+	Store   *record.Store
+	Machine *machine.Machine
+	Warn    func(string)
+	// Fallback are the rungs of a draft that was killed before it said which.
+	Fallback record.Drivers
+}
+
+// Kill kills every process of a container and undoes what its isolation driver
+// did to the host.
+func (w *Sweeper) Kill(ctx context.Context, iso isolate.Driver, group limits.Group, t isolate.Target) error {
+	err := iso.Sweep(ctx, t)
+	if group == nil {
+		return err
+	}
+	// What the driver could not find, the group can: processes outside of the
+	// container's PID namespace (--pid host), or with another root.
+	if pids, ok, e := group.PIDs(); ok && (e != nil || len(pids) > 0) {
+		err = errors.Join(err, group.Signal(syscall.SIGKILL))
+	}
+	return err
+}
+
+// Sweep removes what a run of c that nobody watches any more has left on the
+// host, and says in its state how it ended. The monitor's lock is held, by us.
+func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.State) error {
+	iso, err := w.Machine.Isolation(c.Drivers.Isolation)
+	if err != nil {
+		return err
+	}
+	lim, err := w.Machine.Limits(c.Drivers.Limits)
+	if err != nil {
+		return err
+	}
+	group, err := lim.Open(c.ID, c.HostConfig.CgroupParent)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		group = nil
+	}
+	t, err := w.Target(c, s)
+	if err != nil {
+		return err
+	}
+	if err := w.Kill(ctx, iso, group, t); err != nil {
+		return err
+	}
+	if group != nil {
+		if err := group.Remove(); err != nil {
+			return err
+		}
+	}
+	if c.PIDFile != "" && s.Pid != 0 {
+		DropPIDFile(c.PIDFile, s.Pid)
+	}
+	if s.Running {
+		s.ExitCode, s.FinishedAt = 137, time.Now().UTC()
+	}
+	s.Running, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, 0, 0, false
+	return nil
+}
+
+// Target names a container that is not ours, or not any more.
+func (w *Sweeper) Target(c *record.Container, s *record.State) (isolate.Target, error) {
+	snaps, err := w.Machine.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
+	if err != nil {
+		return isolate.Target{}, err
+	}
+	t := isolate.Target{ID: c.ID, RunDir: c.RunDir, Spec: &specs.Spec{Root: &specs.Root{Path: machine.RootDir(c, snaps)}, Linux: &specs.Linux{}}}
+	if c.HostConfig.PidMode.IsHost() || !spec.Namespaced(c.Drivers.Isolation) {
+		// No PID namespace of its own.
+	} else {
+		t.Spec.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}
+	}
+	// A PID of another boot is another process's.
+	if s.Boot == record.Boot() {
+		t.PID, t.StartTime = s.Pid, s.StartTime
+	}
+	return t, nil
+}
+
+// Settle reads c's state as it is: one that says running is believed only while
+// there is a monitor. What a dead one left is swept; ErrNotExist says that the
+// container was one to be removed, and is.
+func (w *Sweeper) Settle(ctx context.Context, c *record.Container) (record.State, error) {
+	s, err := c.State()
+	if err != nil || !s.Dirty && !s.Running {
+		return s, err
+	}
+	if c.Alive() {
+		return s, nil
+	}
+	// It may have ended between the two looks.
+	if s, err = c.State(); err != nil || !s.Dirty && !s.Running {
+		return s, err
+	}
+	lock, err := w.Store.TryLock(c)
+	if err == nil {
+		defer lock.Release()
+		var mon *record.Lock
+		if mon, err = c.LockMonitor(); err == nil {
+			defer mon.Release()
+			if s, err = c.State(); err != nil {
+				return s, err
+			}
+			return s, w.Bury(ctx, c, &s)
+		}
+	}
+	if errors.Is(err, record.ErrNotFound) {
+		return s, err
+	}
+	// Someone else is at it.
+	dead(&s)
+	return s, nil
+}
+
+// Bury sweeps a container under its locks and writes the state, or removes it.
+func (w *Sweeper) Bury(ctx context.Context, c *record.Container, s *record.State) error {
+	if s.Dirty || s.Running {
+		if err := w.Sweep(ctx, c, s); err != nil {
+			w.Warn("clean up container " + c.ID[:12] + ": " + err.Error())
+			dead(s)
+			return nil
+		}
+	}
+	if c.HostConfig.AutoRemove {
+		if err := w.Discard(ctx, c, true); err != nil {
+			return err
+		}
+		return record.ErrNotFound
+	}
+	return c.SetState(*s, true)
+}
+
+// dead shows a state whose monitor is gone.
+func dead(s *record.State) {
+	if s.Running {
+		s.Running, s.Paused, s.ExitCode = false, false, 137
+	}
+}
+
+// DropPIDFile deletes a PID file if it is still that of pid.
+func DropPIDFile(path string, pid int) {
+	data, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(data)) == strconv.Itoa(pid) {
+		os.Remove(path)
+	}
+}
+
+// Discard deletes a container that nobody runs, with its anonymous volumes.
+func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool) error {
+	snaps, err := w.Machine.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
+	if err != nil {
+		return err
+	}
+	if err := w.Store.Detach(c); err != nil {
+		return err
+	}
+	if !c.View {
+		if err := snaps.Remove(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+	if volumes {
+		if err := w.Machine.RemoveVolumes(ctx, c); err != nil {
+			return err
+		}
+	}
+	return w.Store.Delete(c)
+}
+
+// Clean removes containers that someone was making, or removing, when killed.
+func (w *Sweeper) Clean(ctx context.Context, remains []string) {
+	for _, name := range remains {
+		c, lock, err := w.Store.Remains(name)
+		if err != nil {
+			continue // someone's work
+		}
+		if err := w.CleanOne(ctx, c, strings.HasPrefix(name, ".tmp-")); err != nil {
+			w.Warn("clean up " + name + ": " + err.Error())
+		}
+		lock.Release()
+	}
+}
+
+// CleanOne deletes what is left of c; its anonymous volumes only where nobody may
+// have wanted to keep them.
+func (w *Sweeper) CleanOne(ctx context.Context, c *record.Container, half bool) error {
+	drivers := c.Drivers
+	if drivers.Rootfs == "" {
+		drivers = w.Fallback // its record was not written yet: nor was a snapshot
+	}
+	snaps, err := w.Machine.Snapshots(drivers.Rootfs, drivers.Isolation)
+	if err != nil {
+		return err
+	}
+	if err := snaps.Remove(ctx, c.ID); err != nil {
+		return err
+	}
+	if half || c.HostConfig != nil && c.HostConfig.AutoRemove {
+		if err := w.Machine.RemoveVolumes(ctx, c); err != nil {
+			return err
+		}
+	}
+	return w.Store.Delete(c)
+}
