@@ -282,7 +282,7 @@ func od(c *call) int {
 	case "o":
 		width = (size*8+2)/3 + 1
 	case "d", "u":
-		width = map[int]int{1: 5, 2: 7, 4: 12, 8: 21}[size]
+		width = map[string]int{"d1": 5, "d2": 7, "d4": 12, "d8": 21, "u1": 4, "u2": 6, "u4": 11, "u8": 21}[verb+strconv.Itoa(size)]
 	default:
 		c.misuse("bad format '%s'", format)
 	}
@@ -400,7 +400,7 @@ func (c *call) dump(o opts, show func(int64), line func([]byte)) int {
 			break
 		}
 	}
-	if at > 0 {
+	if (at > 0 || c.name == "od") && o.str('A', "") != "n" {
 		show(at)
 		c.print("\n")
 	}

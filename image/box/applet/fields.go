@@ -47,7 +47,7 @@ func (rs ranges) has(n int) bool {
 }
 
 func cut(c *call) int {
-	o := c.opts("d:f:c:b:sn", "delimiter=d", "fields=f", "characters=c", "bytes=b", "only-delimited=s", "complement=v", "output-delimiter=O")
+	o := c.opts("d:f:c:b:snO:", "delimiter=d", "fields=f", "characters=c", "bytes=b", "only-delimited=s", "complement=v", "output-delimiter=O")
 	kind := o.latest("fcb")
 	if kind == 0 {
 		c.misuse("one of -f, -c, -b is needed")

@@ -165,7 +165,7 @@ func chmod(c *call) int {
 			break
 		}
 	}
-	o := c.opts("Rvcf", "recursive=R", "verbose=v", "reference=r")
+	o := c.opts("Rvcf", "recursive=R", "verbose=v")
 	if spec == "" {
 		c.want(2, -1)
 		spec, c.args = c.args[0], c.args[1:]

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -151,6 +152,23 @@ func (d *datagrams) Read(p []byte) (int, error) {
 func (d *datagrams) Write(p []byte) (int, error) { return d.WriteTo(p, d.peer) }
 func (d *datagrams) RemoteAddr() net.Addr        { return d.peer }
 
+// drain lets our input finish after the peer has ended its side, as long as it
+// flows: a person who types nothing more does not hold up the end.
+func (c *call) drain(sent chan struct{}, blocked *atomic.Int64) {
+	for {
+		select {
+		case <-sent:
+			return
+		case <-c.ctx.Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+		if t := blocked.Load(); t != 0 && time.Now().UnixNano()-t > int64(250*time.Millisecond) {
+			return
+		}
+	}
+}
+
 // relay copies both ways. The end of our input is passed on as the end of the
 // connection's; we leave when the peer has ended, or when neither side has
 // said anything for the time that -w gives.
@@ -167,10 +185,15 @@ func (c *call) relay(conn net.Conn, wait time.Duration) int {
 		}
 	}
 	alive()
+	var blocked atomic.Int64 // since when our input has given nothing; 0: it flows
+	sent := make(chan struct{})
 	go func() {
+		defer close(sent)
 		buf := make([]byte, 32<<10)
 		for {
+			blocked.Store(time.Now().UnixNano())
 			n, err := c.In.Read(buf)
+			blocked.Store(0)
 			if n > 0 {
 				if _, werr := conn.Write(buf[:n]); werr != nil {
 					return
@@ -197,6 +220,7 @@ func (c *call) relay(conn net.Conn, wait time.Duration) int {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
+			c.drain(sent, &blocked)
 			return 0
 		case c.ctx.Err() != nil:
 			return 143

@@ -121,7 +121,7 @@ func (c *call) long(o *opts, spec string, longs, args []string) []string {
 		at := strings.IndexByte(spec, flag)
 		takes := at >= 0 && at+1 < len(spec) && spec[at+1] == ':'
 		switch {
-		case !takes && has:
+		case !takes && has && flag != 'N': // N takes what it ignores: --color=auto
 			c.misuse("option '--%s' takes no value", name)
 		case takes && !has:
 			if len(args) < 2 {

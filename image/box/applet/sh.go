@@ -171,7 +171,8 @@ func (s *shell) script(r io.Reader) int {
 		return 2
 	}
 	s.tail = isSimple(file)
-	if text := string(src); strings.Contains(text, "trap") || strings.Contains(text, "kill") {
+	subshells(file)
+	if text := string(src); strings.Contains(text, "trap") || strings.Contains(text, "kill") || strings.Contains(text, "exec") {
 		mark(file)
 		file.Stmts = append(file.Stmts, parseStmt(callEnd+" && :"))
 	}
@@ -194,7 +195,7 @@ func (s *shell) stream() int {
 	code := 0
 	parser := syntax.NewParser()
 	// One byte at a time: what follows a command is its input, not ours.
-	for stmts, err := range parser.InteractiveSeq(oneByte{s.In}) {
+	for stmts, err := range parser.InteractiveSeq(&oneByte{r: s.In}) {
 		if err != nil {
 			s.warn("%v", err)
 			return 2
@@ -224,6 +225,7 @@ func (s *shell) leave(code int) int {
 // one runs a statement that does not come from a file.
 func (s *shell) one(st *syntax.Stmt) error {
 	file := &syntax.File{Stmts: []*syntax.Stmt{st}}
+	subshells(file)
 	mark(file)
 	nameShell(file, s.arg0)
 	return s.runner.Run(s.ctx, file.Stmts[0])
@@ -263,14 +265,27 @@ func (s *shell) status(err error) int {
 	return 1
 }
 
-// oneByte reads no further than it must.
-type oneByte struct{ r io.Reader }
+// oneByte reads no further than it must, and ends the last line.
+type oneByte struct {
+	r     io.Reader
+	last  byte
+	ended bool
+}
 
-func (o oneByte) Read(p []byte) (int, error) {
-	if len(p) > 1 {
-		p = p[:1]
+func (o *oneByte) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
 	}
-	return o.r.Read(p)
+	n, err := o.r.Read(p[:1])
+	if n == 1 {
+		o.last = p[0]
+	}
+	if n == 0 && errors.Is(err, io.EOF) && !o.ended && o.last != '\n' {
+		o.ended = true
+		p[0] = '\n'
+		return 1, nil
+	}
+	return n, err
 }
 
 // jobs are the commands started with &. The interpreter runs them in

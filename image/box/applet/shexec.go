@@ -42,11 +42,16 @@ func (s *shell) onCall(ctx context.Context, args []string) ([]string, error) {
 		return append([]string{callTrapped}, args...), nil
 	}
 	switch args[0] {
-	case "trap", "kill", "umask", "ulimit", "jobs", "wait":
+	case "trap", "kill", "umask", "ulimit", "jobs", "wait", "test", "[":
 		return append([]string{"box:" + args[0]}, args[1:]...), nil
 	case "exec":
 		if len(args) > 1 {
 			return append([]string{"box:exec"}, args[1:]...), nil
+		}
+	case "printf":
+		// The interpreter's has no precisions; ours has no -v.
+		if len(args) > 1 && args[1] != "-v" {
+			return append([]string{"box:printf"}, args[1:]...), nil
 		}
 	}
 	return args, nil
@@ -87,6 +92,10 @@ func (s *shell) own(ctx context.Context, hc *interp.HandlerContext, name string,
 		return s.wait(ctx, hc, args)
 	case "kill":
 		return s.kill(hc, args)
+	case "test", "[", "printf":
+		run, _ := Lookup(name)
+		std := Stdio{In: hc.Stdin, Out: hc.Stdout, Err: hc.Stderr, Dir: hc.Dir}
+		return exitStatus(run(ctx, std, append([]string{name}, args...)))
 	case "umask":
 		return exitStatus(umask(hc, args))
 	case "ulimit":
@@ -113,7 +122,11 @@ func (s *shell) command(ctx context.Context, hc *interp.HandlerContext, args []s
 	defer done()
 	path, err := interp.LookPathDir(hc.Dir, hc.Env, args[0])
 	run, isApplet := Lookup(args[0])
-	if err == nil && isApplet && !isSelf(path) {
+	switch {
+	case !isApplet:
+	case err != nil:
+		path = self()
+	case !isSelf(path):
 		isApplet = false // PATH has another program of that name
 	}
 	var code int
@@ -121,7 +134,7 @@ func (s *shell) command(ctx context.Context, hc *interp.HandlerContext, args []s
 	case isApplet && s.inProcess(args[0]):
 		code = apart(ctx, run, hc, args)
 	case isApplet:
-		code = s.spawn(ctx, hc, self(), args)
+		code = s.spawn(ctx, hc, path, args) // by its own name, for ps and pidof
 	case err == nil:
 		code = s.spawn(ctx, hc, path, args)
 	default:
@@ -197,7 +210,8 @@ func exported(env expand.Environ) []string {
 		if i, ok := seen[name]; ok {
 			list[i] = ""
 		}
-		if v.IsSet() && v.Exported && v.Kind == expand.String {
+		// The interpreter forgets that PWD was exported.
+		if v.IsSet() && (v.Exported || name == "PWD") && v.Kind == expand.String {
 			seen[name] = len(list)
 			list = append(list, name+"="+v.String())
 		}
@@ -311,7 +325,7 @@ func waitCode(cmd *exec.Cmd, err error) int {
 func (s *shell) exec(ctx context.Context, hc *interp.HandlerContext, args []string) error {
 	path, err := interp.LookPathDir(hc.Dir, hc.Env, args[0])
 	_, isApplet := Lookup(args[0])
-	if isApplet && (err != nil || isSelf(path)) {
+	if isApplet && err != nil {
 		path, err = self(), nil
 	}
 	if err != nil {

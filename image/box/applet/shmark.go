@@ -16,6 +16,18 @@ const (
 	varSub     = "__box_sub"  // set in subshells
 )
 
+// subshells puts the last command of a pipeline into a subshell, as dash and
+// busybox do: the interpreter would run it in the shell itself, and an exit or
+// exec there would be the shell's.
+func subshells(f *syntax.File) {
+	syntax.Walk(f, func(n syntax.Node) bool {
+		if b, ok := n.(*syntax.BinaryCmd); ok && (b.Op == syntax.Pipe || b.Op == syntax.PipeAll) {
+			b.Y = &syntax.Stmt{Position: b.Y.Position, Cmd: &syntax.Subshell{Lparen: b.Y.Position, Rparen: b.Y.End(), Stmts: []*syntax.Stmt{b.Y}}}
+		}
+		return true
+	})
+}
+
 // mark rewrites f so that the handlers can tell which job a command runs in
 // and whether it is in a subshell, where traps do not run: the interpreter
 // does not tell them. Variables carry it, since a subshell inherits those.

@@ -23,7 +23,7 @@ type sorter struct {
 }
 
 func sortLines(c *call) int {
-	o := c.opts("nrukt:bfdghMVsiczmo:k:S:T:", "numeric-sort=n", "reverse=r", "unique=u", "key=k", "field-separator=t", "ignore-case=f", "human-numeric-sort=h", "version-sort=V", "stable=s", "check=c", "output=o")
+	o := c.opts("nrut:bfdghMVsiczmo:k:S:T:", "numeric-sort=n", "reverse=r", "unique=u", "key=k", "field-separator=t", "ignore-case=f", "human-numeric-sort=h", "version-sort=V", "stable=s", "check=c", "output=o")
 	s := &sorter{delim: o.str('t', "")}
 	for _, f := range []byte("nrfbdhMgVi") {
 		if o.has(f) {

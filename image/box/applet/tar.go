@@ -32,7 +32,7 @@ func tarApplet(c *call) int {
 		// The old form: letters first, their values after them all.
 		c.args = oldTar(c.args)
 	}
-	o := c.opts("cxtzf:C:vOkpomhX:T:S:aI:", "create=c", "extract=x", "list=t", "gzip=z", "file=f", "directory=C", "verbose=v", "to-stdout=O",
+	o := c.opts("cxtzf:C:vOkpomhX:T:S:aE:", "create=c", "extract=x", "list=t", "gzip=z", "file=f", "directory=C", "verbose=v", "to-stdout=O",
 		"numeric-owner=N", "exclude=E", "strip-components=S", "keep-old-files=k", "same-permissions=p", "no-same-owner=o", "dereference=h", "files-from=T", "auto-compress=a")
 	a := &archiver{call: c, o: o, dir: c.Dir, links: map[[2]uint64]string{}}
 	if d, ok := o.last('C'); ok {
@@ -159,7 +159,11 @@ func (a *archiver) add(tw *tar.Writer, name string, self *os.File) error {
 		return nil
 	}
 	if a.o.has('v') {
-		fmt.Fprintln(a.Err, hdr.Name)
+		if self != nil {
+			a.print(hdr.Name, "\n")
+		} else {
+			fmt.Fprintln(a.Err, hdr.Name) // the archive is on the standard output
+		}
 	}
 	if err := a.write(tw, hdr, name, full); err != nil {
 		return err
