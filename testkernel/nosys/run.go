@@ -236,6 +236,12 @@ func leaks(v Version) []string {
 	if v.Less(Version{2, 6, 39}) {
 		out = append(out, "O_PATH, a real open before 2.6.39", "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start", "extended attributes on tmpfs", "cgroup.procs, EINVAL on 2.6.32")
 	}
+	if v.Less(Version{3, 19}) {
+		out = append(out, "/proc/PID/setgroups, which this machine's kernel wants written")
+	}
+	if v.Less(Version{4, 3}) {
+		out = append(out, "the line CapAmb in /proc/PID/status")
+	}
 	if v.Less(Version{4, 6}) {
 		out = append(out, "CLONE_NEWCGROUP is refused, not ignored or hung on; CLONE_NEWUSER before 3.8 is refused, not half done")
 	}
