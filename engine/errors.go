@@ -11,6 +11,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/engine/record"
 	"coracle/image"
+	"coracle/image/name"
 )
 
 func fail(k Kind, err error, format string, a ...any) *Error {
@@ -49,15 +50,15 @@ func startError(args []string, err error) error {
 }
 
 func execText(args []string, e *isolate.ExecError) string {
-	name := e.Path
+	said := e.Path
 	if len(args) > 0 {
-		name = args[0]
+		said = args[0]
 	}
 	why := e.Errno.Error()
-	if e.Errno == syscall.ENOENT && !strings.Contains(name, "/") {
+	if e.Errno == syscall.ENOENT && !strings.Contains(said, "/") {
 		why = "executable file not found in $PATH"
 	}
-	s := fmt.Sprintf("exec: %q: %s", name, why)
+	s := fmt.Sprintf("exec: %q: %s", said, why)
 	if e.Reason != "" && !strings.Contains(s, e.Reason) {
 		s += ": " + e.Reason
 	}
@@ -87,6 +88,9 @@ func noImage(ref string, err error) error {
 	case errors.As(err, &platform):
 		return fail(NotFound, err, "%v", err)
 	case errors.Is(err, image.ErrNotFound):
+		if r, e := name.Parse(ref); e == nil {
+			ref = r.WithTag().Familiar()
+		}
 		return fail(NotFound, err, "Unable to find image '%s' locally: pulling from a registry is not possible yet; bring it in with load or import", ref)
 	case errors.Is(err, image.ErrAmbiguous), errors.Is(err, image.ErrInvalid):
 		return invalid(err)
