@@ -12,7 +12,6 @@ import (
 
 	"coracle/engine/machine"
 	"coracle/engine/names"
-	"coracle/engine/netfiles"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/engine/volume"
@@ -212,9 +211,6 @@ func unpack(ctx context.Context, images *image.Store, snaps snapshot.Driver, img
 
 // furnish makes what a container has beside its root filesystem.
 func furnish(ctx context.Context, m *machine.Machine, c *record.Container, snaps snapshot.Driver) error {
-	if err := netfiles.Write(c.Dir(), c.Config, c.HostConfig); err != nil {
-		return err
-	}
 	// Of the sources only volumes: a bind's directory is made at the start.
 	fresh, err := volume.Sources(onlyVolumes(c.Mounts))
 	if err != nil || len(fresh) == 0 {

@@ -256,7 +256,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	// The containers' directory alone is on a full filesystem.
 	dir := filepath.Join(h.opt.Root, "containers")
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=40k,mode=711"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16k,mode=711"); err != nil {
 		t.Skip("needs tmpfs: " + err.Error())
 	}
 	mounted := true

@@ -22,8 +22,8 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 	out := &container.InspectResponse{
 		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: c.Args, State: stateOf(&s),
 		Image: c.ImageID, Name: "/" + c.Name, Driver: c.Drivers.Rootfs, Platform: "linux",
-		ResolvConfPath: filepath.Join(c.Dir(), "resolv.conf"), HostnamePath: filepath.Join(c.Dir(), "hostname"),
-		HostsPath: filepath.Join(c.Dir(), "hosts"), LogPath: logPath(c),
+		ResolvConfPath: filepath.Join(c.RunDir, "resolv.conf"), HostnamePath: filepath.Join(c.RunDir, "hostname"),
+		HostsPath: filepath.Join(c.RunDir, "hosts"), LogPath: logPath(c),
 		HostConfig: c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
 		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: graph(e.mach, c)},
 		NetworkSettings: &container.NetworkSettings{

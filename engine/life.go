@@ -16,6 +16,7 @@ import (
 	"coracle/backends/limits"
 	"coracle/engine/logs"
 	"coracle/engine/machine"
+	"coracle/engine/netfiles"
 	"coracle/engine/record"
 	"coracle/engine/remains"
 	"coracle/engine/spec"
@@ -154,6 +155,10 @@ func (l *life) assemble() (err error) {
 		return err
 	}
 	if _, err := volume.Sources(c.Mounts); err != nil {
+		return err
+	}
+	// At each start, because the host's own may have changed.
+	if err := netfiles.Write(c.RunDir, c.Config, c.HostConfig); err != nil {
 		return err
 	}
 	mounts, err := machine.RootMounts(c, l.snaps)

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -31,7 +32,7 @@ func (s *Store) Begin(c *Container) (*Draft, error) {
 		d.Abort()
 		return nil, err
 	}
-	if err := writeJSON(filepath.Join(c.dir, "config.json"), c, false); err != nil {
+	if err := d.write(false); err != nil {
 		d.Abort()
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (s *Store) Begin(c *Container) (*Draft, error) {
 func (d *Draft) Commit(durable bool) (*Lock, error) {
 	c := d.c
 	if durable {
-		if err := writeJSON(filepath.Join(c.dir, "config.json"), c, true); err != nil {
+		if err := d.write(true); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +85,27 @@ func (d *Draft) Commit(durable bool) (*Lock, error) {
 // SetName changes the name before Commit.
 func (d *Draft) SetName(name string) error {
 	d.c.Name = name
-	return writeJSON(filepath.Join(d.c.dir, "config.json"), d.c, false)
+	return d.write(false)
+}
+
+// write writes the record. Not aside: nobody takes a draft for whole.
+func (d *Draft) write(durable bool) error {
+	data, err := json.Marshal(d.c)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(d.c.dir, "config.json"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err == nil && durable {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // Abort deletes the draft.

@@ -274,7 +274,7 @@ func mounts(in Input, nss []specs.LinuxNamespace) ([]specs.Mount, error) {
 	})
 	var users []specs.Mount
 	for _, f := range []string{"resolv.conf", "hostname", "hosts"} {
-		users = append(users, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: c.Dir() + "/" + f, Options: []string{"rbind", "rprivate"}})
+		users = append(users, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: c.RunDir + "/" + f, Options: []string{"rbind", "rprivate"}})
 	}
 	for dest, opts := range h.Tmpfs {
 		users = append(users, specs.Mount{

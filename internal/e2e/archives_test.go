@@ -167,7 +167,12 @@ func TestKilledMonitor(t *testing.T) {
 			pid := m.ok("inspect", "-f", "{{.State.Pid}}", "doomed")
 			monitor := sh(t, nil, "sh", "-c", "awk '/^PPid/{print $2}' /proc/"+pid+"/status")
 			sh(t, nil, "kill", "-9", monitor)
-			m.is("exited 137", "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "doomed")
+			// Its death signal may be lost (a program of several threads that
+			// executes another loses it); then the next command kills it. The
+			// monitor itself takes a moment to die.
+			until(t, "it is seen as exited", func() bool {
+				return m.ok("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "doomed") == "exited 137"
+			})
 			until(t, "its processes are gone", func() bool {
 				_, err := os.Stat("/proc/" + pid + "/exe")
 				return err != nil

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -24,11 +25,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-var farm string
+var (
+	farm   string
+	farmMu sync.Mutex // tests run in parallel
+)
 
 // links is a directory of the test binary under every applet's name.
 func links(t testing.TB) string {
 	t.Helper()
+	farmMu.Lock()
+	defer farmMu.Unlock()
 	if farm != "" {
 		return farm
 	}
