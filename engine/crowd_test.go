@@ -384,7 +384,7 @@ func TestMonitorMemory(t *testing.T) {
 		}
 	}
 	t.Logf("%d KiB private", private)
-	if private > 8<<10 {
+	if private > 6<<10 {
 		t.Errorf("%d KiB of private memory", private)
 	}
 }

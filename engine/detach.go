@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -184,6 +185,7 @@ func MonitorMain([]string) int {
 		}
 		null.Close()
 	}
+	var mu sync.Mutex
 	var warnings []string
 	collecting := true
 	ctx, cancel := context.WithCancel(context.Background())
@@ -191,12 +193,16 @@ func MonitorMain([]string) int {
 	e, err := Open(ctx, Options{
 		Root: what.Root, Run: what.Run, Wish: what.Wish, Strict: what.Strict,
 		Warn: func(s string) {
+			mu.Lock()
+			defer mu.Unlock()
 			if collecting {
 				warnings = append(warnings, s)
 			}
 		},
 	})
 	report := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
 		collecting = false
 		json.NewEncoder(answer).Encode(outcomeOf(warnings, err))
 		answer.Close()

@@ -19,7 +19,12 @@ func Write(dir string, cfg *container.Config, h *container.HostConfig) error {
 	for name, data := range map[string]string{
 		"hostname": cfg.Hostname + "\n", "hosts": hosts(cfg, h), "resolv.conf": resolv,
 	} {
-		if err := os.WriteFile(dir+"/"+name, []byte(data), 0o644); err != nil {
+		path := dir + "/" + name
+		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+			return err
+		}
+		// Every user of the container reads them, whatever our umask is.
+		if err := os.Chmod(path, 0o644); err != nil {
 			return err
 		}
 	}

@@ -243,7 +243,11 @@ func Sources(list []record.Mount) (fresh []record.Mount, err error) {
 			if err := os.MkdirAll(filepath.Dir(m.Source), 0o711); err != nil {
 				return nil, err
 			}
-			if err := os.Mkdir(m.Source, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			err := os.Mkdir(m.Source, 0o755)
+			if err == nil {
+				err = os.Chmod(m.Source, 0o755) // whatever our umask is
+			}
+			if err != nil && !errors.Is(err, os.ErrExist) {
 				return nil, err
 			}
 			if m.CopyUp && isEmpty(m.Source) {
