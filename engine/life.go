@@ -165,6 +165,7 @@ func (l *life) assemble() (err error) {
 	if err != nil {
 		return fmt.Errorf("root filesystem (%s): %w", c.Drivers.Rootfs, err)
 	}
+	mounts = machine.Volatile(c, l.e.Report(), mounts)
 	root := machine.RootDir(c, l.snaps)
 	if len(mounts) > 0 {
 		if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {

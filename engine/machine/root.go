@@ -8,6 +8,7 @@ import (
 
 	"coracle/engine/record"
 	"coracle/fs/snapshot"
+	"coracle/probe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -125,4 +126,41 @@ func look(dirs []string, p string) (exists, plain bool) {
 		}
 	}
 	return true, true
+}
+
+// Volatile mounts c's overlay without syncs, where the kernel can and the
+// container is removed when it ends: unmounting an overlay otherwise syncs all of
+// the filesystem below it, which other programs of the machine write to. Nothing
+// of such a container outlives it, so nothing is lost with the syncs.
+func Volatile(c *record.Container, report *probe.Report, mounts []specs.Mount) []specs.Mount {
+	if !c.HostConfig.AutoRemove || c.View || !report.Has(probe.OverlayVolatile) || c.Drivers.Rootfs != "overlay" {
+		return mounts
+	}
+	mounts = slices.Clone(mounts)
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Type != "overlay" {
+			continue
+		}
+		dir, work := "", ""
+		for _, opt := range m.Options {
+			if v, ok := strings.CutPrefix(opt, "x-chdir="); ok {
+				dir = v
+			}
+			if v, ok := strings.CutPrefix(opt, "workdir="); ok {
+				work = v
+			}
+		}
+		if work == "" {
+			continue
+		}
+		if !filepath.IsAbs(work) {
+			work = filepath.Join(dir, work)
+		}
+		// The mark of an earlier volatile mount, after which the kernel refuses
+		// another: a start that failed.
+		os.RemoveAll(filepath.Join(work, "work", "incompat"))
+		m.Options = append(slices.Clone(m.Options), "volatile")
+	}
+	return mounts
 }
