@@ -226,7 +226,7 @@ func TestLargeDirectory(t *testing.T) {
 }
 
 func FuzzPatterns(f *testing.F) {
-	for _, s := range []string{"a*", "\\(a\\|b\\)\\{2\\}", "[[:alpha:]]", "[]", "[^]a]", "a{1", "*", "^*", "\\", "(", "+a", "[a-", "a\\{1,2"} {
+	for _, s := range []string{"a*", "\\(a\\|b\\)\\{2\\}", "[[:alpha:]]", "[]", "[^]a]", "a{1", "*", "^*", "\\", "(", "+a", "[a-", "a\\{1,2", "[:]"} {
 		f.Add(s, true)
 		f.Add(s, false)
 	}

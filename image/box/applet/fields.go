@@ -254,7 +254,7 @@ func expandSet(s string) []byte {
 	var out []byte
 	for len(s) > 0 {
 		if strings.HasPrefix(s, "[:") {
-			if end := strings.Index(s, ":]"); end > 0 {
+			if end := strings.Index(s, ":]"); end > 1 {
 				if cl, ok := class(s[2:end]); ok {
 					out = append(out, cl...)
 					s = s[end+2:]

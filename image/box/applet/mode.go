@@ -226,7 +226,7 @@ func owner(spec string, groupOnly bool) (uid, gid int, err error) {
 	u, g, hasGroup := strings.Cut(spec, ":")
 	if !hasGroup && !groupOnly {
 		if _, err := userID(spec); err != nil {
-			u, g, hasGroup = strings.Cut(spec, ".")
+			u, g, _ = strings.Cut(spec, ".")
 		}
 	}
 	if groupOnly {
