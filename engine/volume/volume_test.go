@@ -39,7 +39,7 @@ func TestResolve(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for bad, want := range map[string]string{
-		"a:b:c:d": "invalid volume specification", ":/x": "invalid volume specification", "/x:/y:bad": "invalid mode: bad", "x:/y:rslave": "invalid mode",
+		"a:b:c:d": "invalid volume specification", ":/x": "invalid volume specification", "/x:/y:bad": "invalid mode: bad", "xx:/y:rslave": "invalid mode",
 		"rel/ative:/y": "includes invalid characters", "/x:y": "must be absolute", "/x:/": "destination can't be '/'", "/x:/y/..": "destination can't be '/'",
 	} {
 		if _, err := Resolve(&container.Config{}, &container.HostConfig{Binds: []string{bad}}, "/vol"); err == nil || !strings.Contains(err.Error(), want) {
@@ -61,7 +61,7 @@ func TestRefused(t *testing.T) {
 
 func TestSources(t *testing.T) {
 	dir := t.TempDir()
-	h := &container.HostConfig{Binds: []string{"v:/a", filepath.Join(dir, "made/here") + ":/b"}}
+	h := &container.HostConfig{Binds: []string{"vv:/a", filepath.Join(dir, "made/here") + ":/b"}}
 	list, err := Resolve(&container.Config{}, h, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestSources(t *testing.T) {
 	if fresh, err := Sources(list); err != nil || len(fresh) != 1 {
 		t.Fatal(fresh, err)
 	}
-	os.WriteFile(filepath.Join(dir, "v/_data/f"), nil, 0o644)
+	os.WriteFile(filepath.Join(dir, "vv/_data/f"), nil, 0o644)
 	if fresh, err := Sources(list); err != nil || len(fresh) != 0 {
 		t.Error("a volume with something in it is filled again", err)
 	}
