@@ -65,7 +65,7 @@ func dd(c *call) int {
 		c.misuse("a block has at least one byte")
 	}
 	start := time.Now()
-	err := c.dd(&j)
+	err := ddCopy(c, &j)
 	if j.status != "none" {
 		fmt.Fprintf(c.Err, "%d+%d records in\n%d+%d records out\n", j.full, j.part, j.fullOut, j.partOK)
 		if j.status != "noxfer" {
@@ -82,7 +82,7 @@ func dd(c *call) int {
 	return 0
 }
 
-func (c *call) dd(j *ddJob) error {
+func ddCopy(c *call, j *ddJob) error {
 	in, err := c.open(j.in)
 	if err != nil {
 		return fmt.Errorf("can't open '%s': %s", j.in, reason(err))
@@ -116,7 +116,7 @@ func (c *call) dd(j *ddJob) error {
 			io.CopyN(io.Discard, in, j.skip*j.ibs)
 		}
 	}
-	if err := c.blocks(j, in, out); err != nil {
+	if err := ddBlocks(c, j, in, out); err != nil {
 		return err
 	}
 	if file != nil {
@@ -136,7 +136,7 @@ func ignoreSeek(s io.Seeker, to int64) bool {
 	return err != nil
 }
 
-func (c *call) blocks(j *ddJob, in io.Reader, out io.Writer) error {
+func ddBlocks(c *call, j *ddJob, in io.Reader, out io.Writer) error {
 	buf := make([]byte, j.ibs)
 	var hold []byte // where obs differs from ibs
 	put := func(b []byte) error {
@@ -251,7 +251,7 @@ func cmpFiles(c *call) int {
 func od(c *call) int {
 	o := c.opts("A:t:N:j:vcbxodC", "address-radix=A", "format=t", "read-bytes=N", "skip-bytes=j")
 	if c.name != "od" || o.has('C') {
-		return c.canonical(o)
+		return odCanonical(c, o)
 	}
 	format := o.str('t', "o2")
 	switch o.latest("cbxod") {
@@ -297,14 +297,14 @@ func od(c *call) int {
 			c.printf("%07o", at)
 		}
 	}
-	return c.dump(o, show, func(b []byte) {
+	return odDump(c, o, show, func(b []byte) {
 		for i := 0; i < len(b); i += size {
-			c.odValue(b[i:min(len(b), i+size)], verb, size, width)
+			odValue(c, b[i:min(len(b), i+size)], verb, size, width)
 		}
 	})
 }
 
-func (c *call) odValue(b []byte, verb string, size, width int) {
+func odValue(c *call, b []byte, verb string, size, width int) {
 	var v uint64
 	for i := len(b) - 1; i >= 0; i-- {
 		v = v<<8 | uint64(b[i])
@@ -350,9 +350,9 @@ func odChar(b byte) string {
 	return fmt.Sprintf("%03o", b)
 }
 
-// dump calls show with the address and line with each 16 bytes; lines that
+// odDump calls show with the address and line with each 16 bytes; lines that
 // repeat become one star.
-func (c *call) dump(o opts, show func(int64), line func([]byte)) int {
+func odDump(c *call, o opts, show func(int64), line func([]byte)) int {
 	names := c.args
 	if len(names) == 0 {
 		names = []string{"-"}
@@ -407,9 +407,9 @@ func (c *call) dump(o opts, show func(int64), line func([]byte)) int {
 	return 0
 }
 
-// canonical is hexdump -C.
-func (c *call) canonical(o opts) int {
-	return c.dump(o, func(at int64) { c.printf("%08x", at) }, func(b []byte) {
+// odCanonical is hexdump -C.
+func odCanonical(c *call, o opts) int {
+	return odDump(c, o, func(at int64) { c.printf("%08x", at) }, func(b []byte) {
 		for i := range 16 {
 			if i%8 == 0 {
 				c.print(" ")

@@ -206,10 +206,10 @@ func tr(c *call) int {
 			mark(set2, &once)
 		}
 	}
-	return c.translate(&to, &drop, &once)
+	return trCopy(c, &to, &drop, &once)
 }
 
-func (c *call) translate(to *[256]byte, drop, once *[256]bool) int {
+func trCopy(c *call, to *[256]byte, drop, once *[256]bool) int {
 	buf := make([]byte, 32<<10)
 	last := -1
 	for {

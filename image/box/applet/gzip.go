@@ -37,7 +37,7 @@ func gzipApplet(c *call) int {
 				r.Close()
 			}
 		} else {
-			err = c.pack(name, unzip, o, level)
+			err = gzipFile(c, name, unzip, o, level)
 		}
 		if err != nil && !broken(err) {
 			c.warnErr(name, err)
@@ -68,8 +68,8 @@ func pack(w io.Writer, r io.Reader, unzip bool, level int) error {
 	return zw.Close()
 }
 
-// pack replaces a file by its packed or unpacked form.
-func (c *call) pack(name string, unzip bool, o opts, level int) error {
+// gzipFile replaces a file by its packed or unpacked form.
+func gzipFile(c *call, name string, unzip bool, o opts, level int) error {
 	to := name + ".gz"
 	if unzip {
 		base, ok := strings.CutSuffix(name, ".gz")

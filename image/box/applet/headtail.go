@@ -16,8 +16,8 @@ func oldCount(args []string) []string {
 	return args
 }
 
-// title prints the line above each of several files.
-func (c *call) title(name string, many bool, first *bool) {
+// fileTitle prints the line above each of several files.
+func fileTitle(c *call, name string, many bool, first *bool) {
 	if !many {
 		return
 	}
@@ -41,10 +41,10 @@ func head(c *call) int {
 	}
 	many, first := len(c.args) > 1 && !o.has('q') || o.has('v'), true
 	c.inputs(c.args, func(name string, r io.Reader) error {
-		c.title(name, many, &first)
+		fileTitle(c, name, many, &first)
 		switch {
 		case n < 0:
-			return c.allBut(r, -n, isBytes)
+			return allBut(c, r, -n, isBytes)
 		case isBytes:
 			_, err := io.CopyN(c.out, r, n)
 			if err == io.EOF {
@@ -69,7 +69,7 @@ func head(c *call) int {
 }
 
 // allBut prints all but the last n lines or bytes.
-func (c *call) allBut(r io.Reader, n int64, isBytes bool) error {
+func allBut(c *call, r io.Reader, n int64, isBytes bool) error {
 	all, err := io.ReadAll(r)
 	if isBytes {
 		c.out.Write(all[:max(0, int64(len(all))-n)])
@@ -130,12 +130,12 @@ func tail(c *call) int {
 			continue
 		}
 		defer f.Close()
-		c.title(name, many, &first)
+		fileTitle(c, name, many, &first)
 		var pos int64
 		if fromStart {
-			err = c.skip(f, n, isBytes)
+			err = skipTo(c, f, n, isBytes)
 		} else {
-			err = c.lastOf(f, n, isBytes)
+			err = lastOf(c, f, n, isBytes)
 		}
 		if err != nil && !broken(err) {
 			c.warnErr(name, err)
@@ -155,13 +155,13 @@ func tail(c *call) int {
 		if s, ok := o.last('s'); ok {
 			every = c.duration(s)
 		}
-		c.follow(followed, every, o.has('F'), many)
+		followFiles(c, followed, every, o.has('F'), many)
 	}
 	return 0
 }
 
-// skip prints from line or byte n on, counted from 1.
-func (c *call) skip(r io.Reader, n int64, isBytes bool) error {
+// skipTo prints from line or byte n on, counted from 1.
+func skipTo(c *call, r io.Reader, n int64, isBytes bool) error {
 	if isBytes {
 		if _, err := io.CopyN(io.Discard, r, n-1); err != nil {
 			if err == io.EOF {
@@ -191,14 +191,14 @@ func (c *call) skip(r io.Reader, n int64, isBytes bool) error {
 
 // lastOf prints the last n lines or bytes. Of a long file only the end is
 // read; of a pipe only the end is kept.
-func (c *call) lastOf(r io.Reader, n int64, isBytes bool) error {
+func lastOf(c *call, r io.Reader, n int64, isBytes bool) error {
 	keep := n
 	if !isBytes {
 		keep = 1 << 16
 	}
 	if f, ok := r.(*os.File); ok {
 		if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
-			return c.lastOfFile(f, fi.Size(), n, isBytes, keep)
+			return lastOfFile(c, f, fi.Size(), n, isBytes, keep)
 		}
 	}
 	var have []byte
@@ -229,7 +229,7 @@ func (c *call) lastOf(r io.Reader, n int64, isBytes bool) error {
 	return err
 }
 
-func (c *call) lastOfFile(f *os.File, size, n int64, isBytes bool, window int64) error {
+func lastOfFile(c *call, f *os.File, size, n int64, isBytes bool, window int64) error {
 	for {
 		start := max(0, size-window)
 		buf := make([]byte, size-start)
@@ -261,7 +261,7 @@ type follower struct {
 	pos  int64
 }
 
-func (c *call) follow(files []*follower, every time.Duration, byName, many bool) {
+func followFiles(c *call, files []*follower, every time.Duration, byName, many bool) {
 	last := files[len(files)-1]
 	first := false
 	for c.out.Flush() == nil {
@@ -272,7 +272,7 @@ func (c *call) follow(files []*follower, every time.Duration, byName, many bool)
 		}
 		for _, w := range files {
 			if byName {
-				c.reopen(w)
+				reopenFile(c, w)
 			}
 			if w.f == nil {
 				continue
@@ -285,7 +285,7 @@ func (c *call) follow(files []*follower, every time.Duration, byName, many bool)
 				n, err := w.f.Read(buf)
 				if n > 0 {
 					if w != last {
-						c.title(w.name, many, &first)
+						fileTitle(c, w.name, many, &first)
 						last = w
 					}
 					c.out.Write(buf[:n])
@@ -299,8 +299,8 @@ func (c *call) follow(files []*follower, every time.Duration, byName, many bool)
 	}
 }
 
-// reopen follows the name where another file has taken it.
-func (c *call) reopen(w *follower) {
+// reopenFile follows the name where another file has taken it.
+func reopenFile(c *call, w *follower) {
 	if w.name == "-" {
 		return
 	}

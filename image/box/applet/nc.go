@@ -27,7 +27,7 @@ func nc(c *call) int {
 		wait = c.duration(s)
 	}
 	if o.has('l') {
-		return c.listen(network, o, wait)
+		return ncListen(c, network, o, wait)
 	}
 	addr := ""
 	switch {
@@ -61,10 +61,10 @@ func nc(c *call) int {
 		conn.Close()
 		return 0
 	}
-	return c.relay(conn, wait)
+	return ncRelay(c, conn, wait)
 }
 
-func (c *call) listen(network string, o opts, wait time.Duration) int {
+func ncListen(c *call, network string, o opts, wait time.Duration) int {
 	addr := ""
 	switch {
 	case network == "unix":
@@ -80,7 +80,7 @@ func (c *call) listen(network string, o opts, wait time.Duration) int {
 		}
 	}
 	if network == "udp" {
-		return c.listenUDP(addr, o, wait)
+		return ncListenUDP(c, addr, o, wait)
 	}
 	ln, err := (&net.ListenConfig{}).Listen(c.ctx, network, addr)
 	if err != nil {
@@ -105,14 +105,14 @@ func (c *call) listen(network string, o opts, wait time.Duration) int {
 		}
 		if !o.has('k') {
 			ln.Close()
-			return c.relay(conn, wait)
+			return ncRelay(c, conn, wait)
 		}
-		c.relay(conn, wait)
+		ncRelay(c, conn, wait)
 	}
 }
 
-// listenUDP talks to whom the first datagram comes from.
-func (c *call) listenUDP(addr string, o opts, wait time.Duration) int {
+// ncListenUDP talks to whom the first datagram comes from.
+func ncListenUDP(c *call, addr string, o opts, wait time.Duration) int {
 	pc, err := (&net.ListenConfig{}).ListenPacket(c.ctx, "udp", addr)
 	if err != nil {
 		c.die("listen on %s: %s", addr, netReason(err))
@@ -132,7 +132,7 @@ func (c *call) listenUDP(addr string, o opts, wait time.Duration) int {
 		c.die("%s", netReason(err))
 	}
 	c.Stdio.Out.Write(buf[:n])
-	return c.relay(&datagrams{pc, peer}, wait)
+	return ncRelay(c, &datagrams{pc, peer}, wait)
 }
 
 // datagrams is a packet socket that talks to one peer.
@@ -152,9 +152,9 @@ func (d *datagrams) Read(p []byte) (int, error) {
 func (d *datagrams) Write(p []byte) (int, error) { return d.WriteTo(p, d.peer) }
 func (d *datagrams) RemoteAddr() net.Addr        { return d.peer }
 
-// drain lets our input finish after the peer has ended its side, as long as it
+// ncDrain lets our input finish after the peer has ended its side, as long as it
 // flows: a person who types nothing more does not hold up the end.
-func (c *call) drain(sent chan struct{}, blocked *atomic.Int64) {
+func ncDrain(c *call, sent chan struct{}, blocked *atomic.Int64) {
 	for {
 		select {
 		case <-sent:
@@ -169,10 +169,10 @@ func (c *call) drain(sent chan struct{}, blocked *atomic.Int64) {
 	}
 }
 
-// relay copies both ways. The end of our input is passed on as the end of the
+// ncRelay copies both ways. The end of our input is passed on as the end of the
 // connection's; we leave when the peer has ended, or when neither side has
 // said anything for the time that -w gives.
-func (c *call) relay(conn net.Conn, wait time.Duration) int {
+func ncRelay(c *call, conn net.Conn, wait time.Duration) int {
 	defer conn.Close()
 	stop := context.AfterFunc(c.ctx, func() { conn.Close() })
 	defer stop()
@@ -220,7 +220,7 @@ func (c *call) relay(conn net.Conn, wait time.Duration) int {
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF):
-			c.drain(sent, &blocked)
+			ncDrain(c, sent, &blocked)
 			return 0
 		case c.ctx.Err() != nil:
 			return 143

@@ -212,17 +212,17 @@ func ip(c *call) int {
 	}
 	switch {
 	case strings.HasPrefix("address", what):
-		return c.ipLinks(dev, true, o)
+		return ipLinks(c, dev, true, o)
 	case strings.HasPrefix("link", what):
-		return c.ipLinks(dev, false, o)
+		return ipLinks(c, dev, false, o)
 	case strings.HasPrefix("route", what):
-		return c.ipRoutes()
+		return ipRoutes(c)
 	}
 	c.misuse("unknown object '%s'", what)
 	return 1
 }
 
-func (c *call) ipLinks(dev string, addresses bool, o opts) int {
+func ipLinks(c *call, dev string, addresses bool, o opts) int {
 	all, err := net.Interfaces()
 	if err != nil {
 		c.die("%s", netReason(err))
@@ -284,7 +284,7 @@ func scope(ip net.IP) string {
 }
 
 // ipRoutes reads /proc/net/route: hexadecimal, in the machine's byte order.
-func (c *call) ipRoutes() int {
+func ipRoutes(c *call) int {
 	f, err := os.Open("/proc/net/route")
 	if err != nil {
 		c.die("/proc/net/route: %s", reason(err))

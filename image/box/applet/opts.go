@@ -72,9 +72,9 @@ func (c *call) opts(spec string, longs ...string) opts {
 			c.args = append(operands, args[1:]...)
 			return o
 		case strings.HasPrefix(a, "--"):
-			args = c.long(&o, spec, longs, args)
+			args = longOpt(c, &o, spec, longs, args)
 		case len(a) > 1 && a[0] == '-':
-			args = c.short(&o, spec, args)
+			args = shortOpts(c, &o, spec, args)
 		case first:
 			c.args = args
 			return o
@@ -87,7 +87,7 @@ func (c *call) opts(spec string, longs ...string) opts {
 	return o
 }
 
-func (c *call) short(o *opts, spec string, args []string) []string {
+func shortOpts(c *call, o *opts, spec string, args []string) []string {
 	a := args[0]
 	for i := 1; i < len(a); i++ {
 		at := strings.IndexByte(spec, a[i])
@@ -111,7 +111,7 @@ func (c *call) short(o *opts, spec string, args []string) []string {
 	return args[1:]
 }
 
-func (c *call) long(o *opts, spec string, longs, args []string) []string {
+func longOpt(c *call, o *opts, spec string, longs, args []string) []string {
 	name, value, has := strings.Cut(args[0][2:], "=")
 	for _, l := range longs {
 		flag := l[len(l)-1]

@@ -76,15 +76,15 @@ func printf(c *call) int {
 	c.want(1, -1)
 	format, args := c.args[0], c.args[1:]
 	for {
-		used, stop := c.format(format, &args)
+		used, stop := printfOnce(c, format, &args)
 		if stop || !used || len(args) == 0 {
 			return 0
 		}
 	}
 }
 
-// format prints once by format; used says whether it took an argument.
-func (c *call) format(format string, args *[]string) (used, stop bool) {
+// printfOnce prints once by format; used says whether it took an argument.
+func printfOnce(c *call, format string, args *[]string) (used, stop bool) {
 	next := func() string {
 		used = true
 		if len(*args) == 0 {
@@ -120,7 +120,7 @@ func (c *call) format(format string, args *[]string) (used, stop bool) {
 				n++
 			}
 			if strings.HasPrefix(format[n:], "*") {
-				spec += strconv.FormatInt(c.formatInt(next()), 10)
+				spec += strconv.FormatInt(printfInt(c, next()), 10)
 				n++
 			}
 			d := span(format[n:], 9, "0123456789")
@@ -131,7 +131,7 @@ func (c *call) format(format string, args *[]string) (used, stop bool) {
 		if n >= len(format) {
 			c.die("%s: invalid format", format)
 		}
-		if c.verb(spec, format[n], next) {
+		if printfVerb(c, spec, format[n], next) {
 			return used, true
 		}
 		format = format[n+1:]
@@ -139,7 +139,7 @@ func (c *call) format(format string, args *[]string) (used, stop bool) {
 	return used, false
 }
 
-func (c *call) verb(spec string, verb byte, next func() string) (stop bool) {
+func printfVerb(c *call, spec string, verb byte, next func() string) (stop bool) {
 	switch verb {
 	case 's':
 		c.printf(spec+"s", next())
@@ -151,11 +151,11 @@ func (c *call) verb(spec string, verb byte, next func() string) (stop bool) {
 		s := next()
 		c.printf(spec+"s", s[:min(1, len(s))])
 	case 'd', 'i':
-		c.printf(spec+"d", c.formatInt(next()))
+		c.printf(spec+"d", printfInt(c, next()))
 	case 'u':
-		c.printf(spec+"d", uint64(c.formatInt(next())))
+		c.printf(spec+"d", uint64(printfInt(c, next())))
 	case 'o', 'x', 'X':
-		c.printf(spec+string(verb), uint64(c.formatInt(next())))
+		c.printf(spec+string(verb), uint64(printfInt(c, next())))
 	case 'e', 'E', 'f', 'F', 'g', 'G':
 		s := next()
 		f, err := strconv.ParseFloat(s, 64)
@@ -172,7 +172,7 @@ func (c *call) verb(spec string, verb byte, next func() string) (stop bool) {
 	return false
 }
 
-func (c *call) formatInt(s string) int64 {
+func printfInt(c *call, s string) int64 {
 	if s == "" {
 		return 0
 	}

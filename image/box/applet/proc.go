@@ -31,8 +31,8 @@ type proc struct {
 
 const ticksPerSecond = 100 // USER_HZ, on every Linux of our architectures
 
-// procs lists all processes; without /proc it says so and ends the applet.
-func (c *call) procs() []proc {
+// allProcs lists all processes; without /proc it says so and ends the applet.
+func allProcs(c *call) []proc {
 	f, err := os.Open("/proc")
 	var names []string
 	if err == nil {
@@ -137,7 +137,7 @@ type psColumn struct {
 	value func(p *proc) string
 }
 
-func (c *call) psColumn(name string, names *nameCache) psColumn {
+func columnOf(c *call, name string, names *nameCache) psColumn {
 	dec := func(n int) string { return strconv.Itoa(n) }
 	switch name {
 	case "pid":
@@ -207,7 +207,7 @@ func ps(c *call) int {
 	titled := false
 	for _, name := range strings.FieldsFunc(cols, func(r rune) bool { return r == ',' || r == ' ' }) {
 		name, title, has := strings.Cut(name, "=")
-		col := c.psColumn(name, names)
+		col := columnOf(c, name, names)
 		if has {
 			col.title = title
 		}
@@ -229,7 +229,7 @@ func ps(c *call) int {
 		}
 		c.print("\n")
 	}
-	all := c.procs()
+	all := allProcs(c)
 	if titled {
 		row(func(col psColumn) string { return col.title })
 	}
@@ -303,11 +303,11 @@ func kill(c *call) int {
 	return 0
 }
 
-// named finds processes by name: that of the program file, of the process, or
+// procsNamed finds processes by name: that of the program file, of the process, or
 // the one in argv[0]; a box applet has its name only in the last.
-func (c *call) named(name string) []int {
+func procsNamed(c *call, name string) []int {
 	var pids []int
-	for _, p := range c.procs() {
+	for _, p := range allProcs(c) {
 		argv0, _, _ := strings.Cut(p.args, " ")
 		if p.pid != os.Getpid() && (p.comm == name || len(name) > 15 && p.comm == name[:15] || filepath.Base(argv0) == name || argv0 == name) {
 			pids = append(pids, p.pid)
@@ -321,7 +321,7 @@ func pidof(c *call) int {
 	c.want(1, -1)
 	var out []string
 	for _, name := range c.args {
-		pids := c.named(name)
+		pids := procsNamed(c, name)
 		slices.Reverse(pids)
 		for _, pid := range pids {
 			if s := strconv.Itoa(pid); !slices.Contains(o.all('o'), s) {
@@ -356,7 +356,7 @@ func killall(c *call) int {
 	o := c.opts("q")
 	c.want(1, -1)
 	for _, name := range c.args {
-		pids := c.named(name)
+		pids := procsNamed(c, name)
 		if len(pids) == 0 {
 			c.code = 1
 			if !o.has('q') {
@@ -389,7 +389,7 @@ func pgrep(c *call) int {
 		c.die("%v", err)
 	}
 	var hits []proc
-	for _, p := range c.procs() {
+	for _, p := range allProcs(c) {
 		text := p.comm
 		if o.has('f') {
 			text = p.args

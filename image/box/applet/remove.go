@@ -48,12 +48,12 @@ func rm(c *call) int {
 			c.warn("refusing to remove '/'")
 			continue
 		}
-		c.remove(name, c.path(trimmed), o.has('r') || o.has('R'), force, o.has('i') && !force, o.has('d'), o.has('v'))
+		removeTree(c, name, c.path(trimmed), o.has('r') || o.has('R'), force, o.has('i') && !force, o.has('d'), o.has('v'))
 	}
 	return 0
 }
 
-func (c *call) remove(name, path string, deep, force, ask, emptyDir, verbose bool) {
+func removeTree(c *call, name, path string, deep, force, ask, emptyDir, verbose bool) {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		if !(force && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENOTDIR))) {
@@ -78,7 +78,7 @@ func (c *call) remove(name, path string, deep, force, ask, emptyDir, verbose boo
 				if c.ctx.Err() != nil {
 					return
 				}
-				c.remove(name+"/"+n, path+"/"+n, deep, force, ask, emptyDir, verbose)
+				removeTree(c, name+"/"+n, path+"/"+n, deep, force, ask, emptyDir, verbose)
 			}
 		}
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.EACCES) {

@@ -277,7 +277,7 @@ func xargs(c *call) int {
 			c.misuse("invalid number '%s'", n)
 		}
 	}
-	args, err := c.xargsInput(o.has('0'), each || o.has('L'))
+	args, err := xargsInput(c, o.has('0'), each || o.has('L'))
 	if err != nil {
 		c.die("%v", err)
 	}
@@ -339,7 +339,7 @@ func xargs(c *call) int {
 }
 
 // xargsInput splits the input: at NULs, at lines, or at blanks with quotes.
-func (c *call) xargsInput(null, byLine bool) ([]string, error) {
+func xargsInput(c *call, null, byLine bool) ([]string, error) {
 	all, err := io.ReadAll(c.In)
 	if err != nil {
 		return nil, err

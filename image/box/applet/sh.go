@@ -42,7 +42,7 @@ type shArgs struct {
 	operands    []string
 }
 
-func (c *call) shArgs() (a shArgs) {
+func parseShArgs(c *call) (a shArgs) {
 	args := c.args
 	for len(args) > 0 && len(args[0]) > 1 && (args[0][0] == '-' || args[0][0] == '+') {
 		arg := args[0]
@@ -85,7 +85,7 @@ func (c *call) shArgs() (a shArgs) {
 }
 
 func sh(c *call) int {
-	a := c.shArgs()
+	a := parseShArgs(c)
 	s := &shell{call: c, arg0: "sh", process: c.In == io.Reader(os.Stdin) && c.Stdio.Out == io.Writer(os.Stdout)}
 	operands := a.operands
 	var script io.Reader

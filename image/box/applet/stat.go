@@ -17,7 +17,7 @@ func statApplet(c *call) int {
 	c.want(1, -1)
 	for _, name := range c.args {
 		if o.has('f') {
-			c.statFS(name, o)
+			statFS(c, name, o)
 			continue
 		}
 		stat := os.Lstat
@@ -40,7 +40,7 @@ func statApplet(c *call) int {
 		if o.has('t') {
 			format = "%n %s %b %f %u %g %D %i %h %t %T %X %Y %Z %o"
 		}
-		c.print(expandStat(format, func(f byte) string { return c.statField(f, name, fi) }), "\n")
+		c.print(expandStat(format, func(f byte) string { return statField(c, f, name, fi) }), "\n")
 	}
 	return 0
 }
@@ -76,7 +76,7 @@ func expandStat(format string, field func(byte) string) string {
 	return b.String()
 }
 
-func (c *call) statField(f byte, name string, fi os.FileInfo) string {
+func statField(c *call, f byte, name string, fi os.FileInfo) string {
 	st := statOf(fi)
 	hex := func(n uint64) string { return strconv.FormatUint(n, 16) }
 	dec := func(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -169,7 +169,7 @@ func kindOf(fi os.FileInfo) string {
 	return "regular file"
 }
 
-func (c *call) statFS(name string, o opts) {
+func statFS(c *call, name string, o opts) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(c.path(name), &st); err != nil {
 		c.warnErr("can't read file system information for '"+name+"'", err)

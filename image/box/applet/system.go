@@ -196,12 +196,12 @@ func df(c *call) int {
 	}
 	c.printf("%10s %9s %9s %4s %s\n", title, "Used", "Available", "Use%", "Mounted on")
 	for _, m := range list {
-		c.dfLine(m, o, unit)
+		dfLine(c, m, o, unit)
 	}
 	return 0
 }
 
-func (c *call) dfLine(m *mountinfo.Info, o opts, unit uint64) {
+func dfLine(c *call, m *mountinfo.Info, o opts, unit uint64) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(m.Mountpoint, &st); err != nil {
 		if !errors.Is(err, syscall.EACCES) || len(c.args) > 0 {
@@ -480,13 +480,13 @@ func stty(c *call) int {
 				c.die("%v", err)
 			}
 		default:
-			c.setTerminal(fd, a)
+			setTerminal(c, fd, a)
 		}
 	}
 	return 0
 }
 
-func (c *call) setTerminal(fd int, word string) {
+func setTerminal(c *call, fd int, word string) {
 	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
 		c.die("%v", err)

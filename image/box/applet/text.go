@@ -325,7 +325,7 @@ func newHash(name string) hash.Hash {
 func shasum(c *call) int {
 	o := c.opts("csbtw")
 	if o.has('c') {
-		return c.checkSums(o.has('s'))
+		return checkSums(c, o.has('s'))
 	}
 	c.inputs(c.args, func(name string, r io.Reader) error {
 		h := newHash(c.name)
@@ -338,7 +338,7 @@ func shasum(c *call) int {
 	return 0
 }
 
-func (c *call) checkSums(silent bool) int {
+func checkSums(c *call, silent bool) int {
 	bad, seen := 0, 0
 	c.inputs(c.args, func(_ string, r io.Reader) error {
 		return lines(r, func(line []byte, _ bool) bool {

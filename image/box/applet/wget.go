@@ -27,7 +27,7 @@ func wget(c *call) int {
 			if i > 0 {
 				time.Sleep(time.Second)
 			}
-			if err = c.fetch(raw, o); err == nil || c.ctx.Err() != nil {
+			if err = fetch(c, raw, o); err == nil || c.ctx.Err() != nil {
 				break
 			}
 		}
@@ -39,11 +39,11 @@ func wget(c *call) int {
 }
 
 // httpClient is one whose every step ends after timeout; 0 is never.
-func (c *call) httpClient(timeout time.Duration, insecure bool) *http.Client {
+func httpClient(c *call, timeout time.Duration, insecure bool) *http.Client {
 	d := &net.Dialer{Timeout: timeout, Resolver: &net.Resolver{PreferGo: true}}
 	t := &http.Transport{
 		Proxy: func(r *http.Request) (*url.URL, error) {
-			if p := c.getenv(r.URL.Scheme + "_proxy"); p != "" && !c.direct(r.URL.Hostname()) {
+			if p := c.getenv(r.URL.Scheme + "_proxy"); p != "" && !noProxy(c, r.URL.Hostname()) {
 				return url.Parse(p)
 			}
 			return nil, nil
@@ -64,8 +64,8 @@ func (c *call) httpClient(timeout time.Duration, insecure bool) *http.Client {
 	return &http.Client{Transport: t}
 }
 
-// direct says whether no_proxy names host.
-func (c *call) direct(host string) bool {
+// noProxy says whether no_proxy names host.
+func noProxy(c *call, host string) bool {
 	for _, d := range strings.Split(c.getenv("no_proxy"), ",") {
 		d = strings.TrimPrefix(strings.TrimSpace(d), ".")
 		if d != "" && (d == "*" || host == d || strings.HasSuffix(host, "."+d)) {
@@ -91,7 +91,7 @@ func (i idle) Write(p []byte) (int, error) {
 	return i.Conn.Write(p)
 }
 
-func (c *call) request(raw string, o opts) (*http.Request, error) {
+func newRequest(c *call, raw string, o opts) (*http.Request, error) {
 	if !strings.Contains(raw, "://") {
 		raw = "http://" + raw
 	}
@@ -138,12 +138,12 @@ func (c *call) request(raw string, o opts) (*http.Request, error) {
 	return req, nil
 }
 
-func (c *call) fetch(raw string, o opts) error {
-	req, err := c.request(raw, o)
+func fetch(c *call, raw string, o opts) error {
+	req, err := newRequest(c, raw, o)
 	if err != nil {
 		return err
 	}
-	name, toStdout := c.target(req.URL, o)
+	name, toStdout := saveName(c, req.URL, o)
 	var from int64
 	if o.has('c') && !toStdout {
 		if fi, err := os.Stat(c.path(name)); err == nil && fi.Size() > 0 {
@@ -161,7 +161,7 @@ func (c *call) fetch(raw string, o opts) error {
 		timeout = c.duration(s)
 	}
 	say("Connecting to %s\n", req.URL.Host)
-	resp, err := c.httpClient(timeout, o.has('n')).Do(req)
+	resp, err := httpClient(c, timeout, o.has('n')).Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %s", req.URL.Host, netReason(err))
 	}
@@ -182,11 +182,11 @@ func (c *call) fetch(raw string, o opts) error {
 	case o.has('s'):
 		return nil
 	}
-	return c.save(resp, name, toStdout, from, say)
+	return saveBody(c, resp, name, toStdout, from, say)
 }
 
-// target is where a response goes.
-func (c *call) target(u *url.URL, o opts) (name string, stdout bool) {
+// saveName is where a response goes.
+func saveName(c *call, u *url.URL, o opts) (name string, stdout bool) {
 	if name, ok := o.last('O'); ok {
 		return name, name == "-"
 	}
@@ -200,7 +200,7 @@ func (c *call) target(u *url.URL, o opts) (name string, stdout bool) {
 	return name, false
 }
 
-func (c *call) save(resp *http.Response, name string, stdout bool, from int64, say func(string, ...any)) error {
+func saveBody(c *call, resp *http.Response, name string, stdout bool, from int64, say func(string, ...any)) error {
 	if stdout {
 		say("writing to stdout\n")
 		_, err := io.Copy(c.Stdio.Out, resp.Body)
