@@ -85,15 +85,19 @@ func rotated(path string, n int) string {
 	return path + "." + strconv.Itoa(n)
 }
 
+// gaps is how many names in a row may be missing before the last file: the
+// writer renames one after the other, and a name is free in between.
+const gaps = 3
+
 // generations is how many files there are.
 func generations(path string) int {
 	n := 0
-	for {
-		if _, err := os.Stat(rotated(path, n)); err != nil {
-			return n
+	for i := 0; i < n+gaps; i++ {
+		if _, err := os.Stat(rotated(path, i)); err == nil {
+			n = i + 1
 		}
-		n++
 	}
+	return n
 }
 
 // begin opens the file in which reading starts, at the place where it does.
@@ -183,13 +187,43 @@ func (r *reader) drain(ctx context.Context) error {
 		if gen == 0 {
 			return nil
 		}
-		if gen < 0 { // it was deleted: go on with the oldest
-			gen = generations(r.path)
-		}
-		if err := r.open(gen - 1); err != nil {
+		if more, err := r.next(ctx); err != nil || !more {
 			return err
 		}
 	}
+}
+
+// next goes on to the file that follows the open one, which is complete; false
+// where the writer has not made it yet. The writer may rename them all at any
+// moment, so a file is the next one only if the open one kept its place
+// meanwhile.
+func (r *reader) next(ctx context.Context) (bool, error) {
+	for ctx.Err() == nil {
+		gen := r.generation()
+		if gen == 0 {
+			return false, nil
+		}
+		if gen < 0 { // it was deleted: go on with the oldest
+			return true, r.open(generations(r.path) - 1)
+		}
+		f, err := os.Open(rotated(r.path, gen-1))
+		if errors.Is(err, os.ErrNotExist) {
+			if gen == 1 {
+				return false, nil
+			}
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if r.generation() == gen {
+			r.f.Close()
+			r.f, r.line = f, r.line[:0]
+			return true, nil
+		}
+		f.Close()
+	}
+	return false, ctx.Err()
 }
 
 // generation is the number of the file that is open; -1 when it has no name any
@@ -199,15 +233,18 @@ func (r *reader) generation() int {
 	if err != nil {
 		return -1
 	}
-	for i := 0; ; i++ {
+	for i, missing := 0, 0; missing < gaps; i++ {
 		other, err := os.Stat(rotated(r.path, i))
 		if err != nil {
-			return -1
+			missing++
+			continue
 		}
+		missing = 0
 		if os.SameFile(st, other) {
 			return i
 		}
 	}
+	return -1
 }
 
 func (r *reader) lines(ctx context.Context) error {
