@@ -109,6 +109,9 @@ func (r *reader) begin() error {
 	want := r.q.Tail
 	for i := 0; i < n; i++ {
 		f, err := os.Open(rotated(r.path, i))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // just being renamed
+		}
 		if err != nil {
 			return err
 		}
