@@ -2,6 +2,7 @@
 # make test    install what the tests need, run all of them
 # make check   formatting, vet, lint, generated files, budgets: what CI runs first
 # make bench   side by side with the peers, in one run; prints ratios
+# make testkernel  the wrapper for go test -exec that stands for another kernel
 # make dist    the release file of each architecture
 
 GO       ?= go
@@ -43,6 +44,9 @@ bench: $(BIN)
 	@./internal/needs/install.sh bench
 	@$(GO) run ./internal/bench -coracle $(abspath $(BIN))
 
+testkernel:
+	$(GO) build -trimpath -o bin/testkernel ./testkernel
+
 dist:
 	@mkdir -p dist
 	@for a in amd64 386 arm arm64; do \
@@ -54,5 +58,5 @@ dist:
 clean:
 	rm -rf bin dist build
 
-.PHONY: all demo test check bench dist clean FORCE
+.PHONY: all demo test check bench testkernel dist clean FORCE
 FORCE:
