@@ -66,7 +66,7 @@ func (b *bench) run() error {
 		return err
 	}
 	b.defers(func() { os.RemoveAll(b.dir) })
-	for _, step := range []func() error{b.prepare, b.startDocker, b.binary, b.single, b.detached, b.many, b.copies} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.single, b.detached, b.many} {
 		if err := step(); err != nil {
 			return err
 		}

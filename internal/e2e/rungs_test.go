@@ -29,9 +29,9 @@ func rungs() []rung {
 		{name: "namespaces+overlay+tmpfs", backend: "isolation=namespaces,rootfs=overlay", fs: "tmpfs", pidns: true},
 		{name: "namespaces+copy+tmpfs", backend: "isolation=namespaces,rootfs=copy", fs: "tmpfs", pidns: true},
 		{name: "user+overlay", backend: "isolation=userns,rootfs=overlay-userns", uid: ordinary, pidns: true},
-		{name: "user+copy", backend: "isolation=userns,rootfs=copy", uid: ordinary, pidns: true},
-		{name: "chroot+copy", backend: "isolation=chroot,rootfs=copy"},
-		{name: "chroot+copy without mount namespaces", backend: "isolation=chroot,rootfs=copy", takes: "mountns"},
+		{name: "user+copy", backend: "isolation=userns,rootfs=copy", fs: "tmpfs", uid: ordinary, pidns: true},
+		{name: "chroot+copy", backend: "isolation=chroot,rootfs=copy", fs: "tmpfs"},
+		{name: "chroot+copy without mount namespaces", backend: "isolation=chroot,rootfs=copy", fs: "tmpfs", takes: "mountns"},
 		{name: "cgroup v1", backend: "limits=cgroup1", pidns: true},
 		{name: "no cgroups", backend: "limits=rlimits", pidns: true},
 	}
