@@ -90,24 +90,7 @@ func InMountNS() Helper {
 		for _, file := range files {
 			f.Files = append(f.Files, int(file.Fd()))
 		}
-		pid, err := f.Exec()
-		if err != nil {
-			return nil, err
-		}
-		stop := context.AfterFunc(ctx, func() { unix.Kill(pid, unix.SIGKILL) })
-		return func() error {
-			defer stop()
-			var ws unix.WaitStatus
-			for {
-				_, err := unix.Wait4(pid, &ws, 0, nil)
-				if err == nil && ws.ExitStatus() != 0 {
-					return fmt.Errorf("%s: status %#x", Name, ws)
-				}
-				if err != unix.EINTR {
-					return os.NewSyscallError("wait4", err)
-				}
-			}
-		}, nil
+		return f.Start(ctx)
 	}
 }
 

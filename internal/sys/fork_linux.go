@@ -1,6 +1,8 @@
 package sys
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"runtime"
 	"syscall"
@@ -375,4 +377,30 @@ func childFail(p *plan, step int32, errno syscall.Errno) {
 	for {
 		syscall.RawSyscall(unix.SYS_EXIT_GROUP, 253, 0, 0)
 	}
+}
+
+// Start makes the child and returns a function that waits for it; another status
+// than 0 is an error then. The end of ctx kills it.
+func (f *Fork) Start(ctx context.Context) (wait func() error, err error) {
+	pid, err := f.Exec()
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { unix.Kill(pid, unix.SIGKILL) })
+	return func() error {
+		defer stop()
+		for {
+			var ws unix.WaitStatus
+			_, err := unix.Wait4(pid, &ws, 0, nil)
+			switch {
+			case err == unix.EINTR:
+			case err != nil:
+				return os.NewSyscallError("wait4", err)
+			case ws.Exited() && ws.ExitStatus() == 0:
+				return nil
+			default:
+				return fmt.Errorf("%s: status %#x", f.Args[0], uint32(ws))
+			}
+		}
+	}, nil
 }

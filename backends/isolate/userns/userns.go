@@ -114,29 +114,7 @@ func Command(ctx context.Context, m IDMaps, arg0 string, files []*os.File) (wait
 	for _, file := range files {
 		f.Files = append(f.Files, int(file.Fd()))
 	}
-	pid, err := f.Exec()
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { unix.Kill(pid, unix.SIGKILL) })
-	return func() error {
-		defer stop()
-		var ws unix.WaitStatus
-		for {
-			_, err := unix.Wait4(pid, &ws, 0, nil)
-			if err == unix.EINTR {
-				continue
-			}
-			if err != nil {
-				return os.NewSyscallError("wait4", err)
-			}
-			break
-		}
-		if ws.Exited() && ws.ExitStatus() == 0 {
-			return nil
-		}
-		return fmt.Errorf("%s: exit status %d", arg0, ws.ExitStatus())
-	}, nil
+	return f.Start(ctx)
 }
 
 // IDMaps are the maps of the user namespace.
