@@ -3,6 +3,7 @@ package stage
 import (
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,8 @@ import (
 // child, passes signals on, reaps what is orphaned, and ends with the program's
 // status, 128+n for a signal.
 func initMain(path string, c *Config, env []string) error {
+	// The stage runs without a collector; an init stays.
+	debug.SetGCPercent(100)
 	// Without a PID namespace orphans would go to the host's init. Kernels before
 	// 3.4 have no subreaper, and there they do.
 	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
