@@ -128,7 +128,7 @@ func (b *bench) prepare() error {
 }
 
 func (b *bench) podman(args ...string) []string {
-	return append([]string{"--root", b.dir + "/podman", "--runroot", b.dir + "/podman-run", "--cgroup-manager", "cgroupfs"}, args...)
+	return append([]string{"--root", b.dir + "/podman", "--runroot", b.dir + "/podman-run", "--cgroup-manager", "cgroupfs", "--runtime", "runc"}, args...)
 }
 
 // median times each command in turn, round by round, so that a slow moment of
