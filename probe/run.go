@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Options say where to probe and where to keep what was found.
@@ -85,6 +86,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	return r, nil
 }
 
+// grace is how long probes under way are waited for when the caller gives up.
+const grace = time.Second
+
 // fresh runs the groups that hold a stale feature, or all without old.
 func fresh(ctx context.Context, id *identity, old *Report, stale []Feature) (*Report, error) {
 	r := id.report()
@@ -127,11 +131,11 @@ func fresh(ctx context.Context, id *identity, old *Report, stale []Feature) (*Re
 	select {
 	case <-done:
 	case <-ctx.Done():
-		// A directory that does not answer holds its probe for ever; the
-		// others have cleaned up after themselves by then.
+		// The probes are soon done and clean up after themselves; only a
+		// directory that does not answer holds its probe for ever.
 		select {
 		case <-done:
-		default:
+		case <-time.After(grace):
 			return nil, context.Cause(ctx)
 		}
 	}
