@@ -65,7 +65,7 @@ func (b *bench) run() error {
 	if b.dir, err = os.MkdirTemp("", "coracle-bench-"); err != nil {
 		return err
 	}
-	b.defers(func() { os.RemoveAll(b.dir) })
+	b.defers(b.clear)
 	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.single, b.detached, b.many} {
 		if err := step(); err != nil {
 			return err
@@ -79,6 +79,20 @@ func (b *bench) defers(f func()) { b.undo = append(b.undo, f) }
 func (b *bench) cleanup() {
 	for i := len(b.undo) - 1; i >= 0; i-- {
 		b.undo[i]()
+	}
+}
+
+// clear deletes the bench's directory; podman and Docker leave mounts in theirs.
+func (b *bench) clear() {
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	lines := strings.Split(string(mounts), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if f := strings.Fields(lines[i]); len(f) > 4 && strings.HasPrefix(f[4], b.dir+"/") {
+			sh("umount", "-l", f[4])
+		}
+	}
+	if err := os.RemoveAll(b.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: left behind:", err)
 	}
 }
 
