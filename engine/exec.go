@@ -112,7 +112,7 @@ func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.S
 	stop := context.AfterFunc(ctx, func() { proc.Signal(syscall.SIGKILL) })
 	defer stop()
 	done := make(chan struct{})
-	go relayExec(proc, pump, req.Tty, s, done)
+	go forward(s, req.Tty, pump.Resize, func(n syscall.Signal) { proc.Signal(n) }, done)
 	if s.Stdin != nil {
 		go pump.Feed(s.Stdin)
 	}
@@ -172,7 +172,9 @@ func execFailed(c *record.Container, args []string, err error) error {
 	return fail(Internal, err, "exec failed: %v", err)
 }
 
-func relayExec(proc isolate.Process, pump *stream.Pump, tty bool, s Streams, done <-chan struct{}) {
+// forward passes the caller's signals on to a process that another holds, the
+// change of the terminal's size as its new size.
+func forward(s Streams, tty bool, resize func(rows, cols uint16), signal func(syscall.Signal), done <-chan struct{}) {
 	for {
 		select {
 		case <-done:
@@ -186,10 +188,10 @@ func relayExec(proc isolate.Process, pump *stream.Pump, tty bool, s Streams, don
 			case !isSignal, n == syscall.SIGCHLD, n == syscall.SIGPIPE, n == syscall.SIGURG:
 			case n == syscall.SIGWINCH && tty:
 				if s.Size != nil {
-					pump.Resize(s.Size())
+					resize(s.Size())
 				}
 			default:
-				proc.Signal(n)
+				signal(n)
 			}
 		}
 	}

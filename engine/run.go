@@ -141,7 +141,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, d
 	}
 	done := make(chan struct{})
 	defer close(done)
-	go relayTo(conn, c, s, done)
+	go forward(s, c.Config.Tty, func(rows, cols uint16) { conn.Resize(rows, cols) }, func(n syscall.Signal) { conn.Signal(n) }, done)
 	left := make(chan struct{})
 	if s.Stdin != nil {
 		go func() {
@@ -178,27 +178,4 @@ func orDiscard(w io.Writer) io.Writer {
 		return io.Discard
 	}
 	return w
-}
-
-func relayTo(conn *stream.Client, c *record.Container, s Streams, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case sig, ok := <-s.Signals:
-			if !ok {
-				return
-			}
-			n, isSignal := sig.(syscall.Signal)
-			switch {
-			case !isSignal, n == syscall.SIGCHLD, n == syscall.SIGPIPE, n == syscall.SIGURG:
-			case n == syscall.SIGWINCH && c.Config.Tty:
-				if s.Size != nil {
-					conn.Resize(s.Size())
-				}
-			default:
-				conn.Signal(n)
-			}
-		}
-	}
 }

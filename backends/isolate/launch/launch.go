@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -226,30 +225,11 @@ func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error
 	return err
 }
 
-// StartTime is field 22 of /proc/PID/stat, in clock ticks since boot (proc(5));
-// 0 where it cannot be read.
+// StartTime is when process pid was started, in clock ticks since boot; 0 where
+// it cannot be read.
 func StartTime(pid int) uint64 {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	// The name in field 2 may hold anything, brackets and blanks included.
-	field, n := 2, len(data)-1
-	for n >= 0 && data[n] != ')' {
-		n--
-	}
-	begin := -1
-	for i := n + 1; i < len(data); i++ {
-		if data[i] == ' ' {
-			if field == 22 {
-				v, _ := strconv.ParseUint(string(data[begin:i]), 10, 64)
-				return v
-			}
-			field++
-			begin = i + 1
-		}
-	}
-	return 0
+	s, _ := sys.ProcStat(pid)
+	return s.Start
 }
 
 // Alive tells whether t's first process still runs and is the one meant.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,19 +72,10 @@ func descendants(pid int, all []int) []int {
 	return found
 }
 
-// ParentOf is field 4 of /proc/PID/stat; 0 where it cannot be read.
+// ParentOf is the parent of process pid; 0 where it cannot be read.
 func ParentOf(pid int) int {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
-	f := strings.Fields(rest)
-	if len(f) < 2 {
-		return 0
-	}
-	ppid, _ := strconv.Atoi(f[1])
-	return ppid
+	s, _ := sys.ProcStat(pid)
+	return s.Parent
 }
 
 // RootKey identifies the root directory of a process: the inode, and the mount
@@ -158,12 +150,8 @@ func KillAll(list func() ([]int, error)) error {
 }
 
 func zombie(pid int) bool {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return true // gone
-	}
-	i := strings.LastIndexByte(string(data), ')')
-	return i+2 < len(data) && (data[i+2] == 'Z' || data[i+2] == 'X')
+	s, ok := sys.ProcStat(pid)
+	return !ok || s.Ended()
 }
 
 // KillFirst kills the first process of a PID namespace, which takes all others
