@@ -140,6 +140,9 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	if _, err := spec.Process(c, nil); err != nil {
 		return nil, nil, invalid(err)
 	}
+	if err := spec.Confinable(c, e.report); err != nil {
+		return nil, nil, fail(Unavailable, err, "%v", err)
+	}
 	return c, spec.Cannot(c, e.report, asked), nil
 }
 

@@ -134,7 +134,7 @@ func entryOf(m *machine.Machine, c *record.Container, state *record.State, req *
 	if err != nil {
 		return nil, invalid(err)
 	}
-	filter, err := spec.Filter(c, p, req.Privileged)
+	filter, err := spec.Filter(c, m.Report(), p, req.Privileged)
 	if err != nil {
 		return nil, invalid(err)
 	}

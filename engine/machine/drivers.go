@@ -37,6 +37,9 @@ func New(r *probe.Report, root, run string) *Machine {
 	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps)}
 }
 
+// Report is what was found out about this machine.
+func (m *Machine) Report() *probe.Report { return m.report }
+
 // Isolation is the driver of a rung.
 func (m *Machine) Isolation(rung string) (isolate.Driver, error) {
 	switch rung {

@@ -1,16 +1,35 @@
 package spec
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
 
+	"coracle/backends/confine"
 	"coracle/backends/isolate/chroot"
 	"coracle/engine/record"
 	"coracle/probe"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// Confinable is nil unless c asks to be held by what this kernel does not have.
+// Where it does not ask, as for Docker's default filter of system calls, it goes
+// without, as with Docker.
+func Confinable(c *record.Container, report *probe.Report) error {
+	sec, err := confine.ParseSecurityOpt(c.HostConfig.SecurityOpt)
+	if err != nil || report == nil {
+		return err
+	}
+	if f := report.Get(probe.SeccompFilter); sec.SeccompFile != "" && f.State == probe.No {
+		return fmt.Errorf("seccomp is not enabled in your kernel, cannot run a custom seccomp profile: %s", f.Why)
+	}
+	if f := report.Get(probe.NoNewPrivs); sec.NoNewPrivs && f.State == probe.No {
+		return fmt.Errorf("--security-opt no-new-privileges: this kernel cannot: %s", f.Why)
+	}
+	return nil
+}
 
 // Cannot lists what the container asks for and its rung of isolation, on this
 // kernel, does not give; a line each, in the words of the flags. asked tells

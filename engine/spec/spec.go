@@ -53,6 +53,9 @@ func Build(in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := Confinable(in.C, in.Report); err != nil {
+		return nil, err
+	}
 	proc, err := Process(in.C, nil)
 	if err != nil {
 		return nil, err
@@ -89,13 +92,17 @@ func Build(in Input) (*Plan, error) {
 		return nil, err
 	}
 	p.Spec = s
-	p.Seccomp = filter(sec, proc.Capabilities, h.Privileged)
+	p.Seccomp = filter(sec, proc.Capabilities, h.Privileged, in.Report)
 	return p, nil
 }
 
 // filter defers the making of the system call filter until it is asked for:
-// the second stage is starting meanwhile.
-func filter(sec confine.Options, caps *specs.LinuxCapabilities, privileged bool) func() ([]byte, error) {
+// the second stage is starting meanwhile. There is none on a kernel that has no
+// filters: what the container lacks so is among the findings.
+func filter(sec confine.Options, caps *specs.LinuxCapabilities, privileged bool, report *probe.Report) func() ([]byte, error) {
+	if report != nil && report.Lacks(probe.SeccompFilter) {
+		sec.Unconfined = true
+	}
 	// A copy: it is read beside what may take some away (HoldDevices).
 	own := *caps
 	own.Bounding, own.Effective, own.Permitted = slices.Clone(caps.Bounding), slices.Clone(caps.Effective), slices.Clone(caps.Permitted)
@@ -156,12 +163,12 @@ func Process(c *record.Container, req *container.ExecCreateRequest) (*specs.Proc
 func limitValue(n int64) uint64 { return uint64(n) }
 
 // Filter is the system call filter of one more process in c.
-func Filter(c *record.Container, p *specs.Process, privileged bool) (func() ([]byte, error), error) {
+func Filter(c *record.Container, report *probe.Report, p *specs.Process, privileged bool) (func() ([]byte, error), error) {
 	sec, err := confine.ParseSecurityOpt(c.HostConfig.SecurityOpt)
 	if err != nil {
 		return nil, err
 	}
-	return filter(sec, p.Capabilities, privileged || c.HostConfig.Privileged), nil
+	return filter(sec, p.Capabilities, privileged || c.HostConfig.Privileged, report), nil
 }
 
 func environment(hostname string, tty bool, env []string) []string {

@@ -2,8 +2,10 @@ package spec
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	"coracle/backends/confine"
 	"coracle/engine/record"
 	"coracle/probe"
 
@@ -96,5 +98,46 @@ func TestCannot(t *testing.T) {
 	c.Drivers.Isolation = "namespaces"
 	if got := Cannot(c, &probe.Report{}, true); len(got) != 0 {
 		t.Errorf("%q", got)
+	}
+}
+
+// A kernel without filters runs containers without the default one, and refuses
+// what was asked for by name.
+func TestConfinable(t *testing.T) {
+	no := func(fs ...probe.Feature) *probe.Report {
+		r := &probe.Report{Results: map[probe.Feature]probe.Result{}}
+		for _, f := range fs {
+			r.Results[f] = probe.Result{Feature: f, State: probe.No, Why: "invalid argument"}
+		}
+		return r
+	}
+	for _, c := range []struct {
+		opt    string
+		report *probe.Report
+		want   string
+	}{
+		{"", no(probe.SeccompFilter, probe.NoNewPrivs), ""},
+		{"seccomp=unconfined", no(probe.SeccompFilter), ""},
+		{"seccomp={}", no(probe.SeccompFilter), "cannot run a custom seccomp profile: invalid argument"},
+		{"seccomp={}", no(), ""},
+		{"seccomp={}", nil, ""},
+		{"no-new-privileges", no(probe.SeccompFilter), ""},
+		{"no-new-privileges", no(probe.NoNewPrivs), "no-new-privileges: this kernel cannot: invalid argument"},
+	} {
+		h := &container.HostConfig{}
+		if c.opt != "" {
+			h.SecurityOpt = []string{c.opt}
+		}
+		err := Confinable(&record.Container{HostConfig: h}, c.report)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %q", c.opt, err, c.want)
+		}
+	}
+	caps := &specs.LinuxCapabilities{}
+	if prog, err := filter(confine.Options{}, caps, false, no(probe.SeccompFilter))(); len(prog) != 0 || err != nil {
+		t.Errorf("a filter of %d bytes where there are none: %v", len(prog), err)
+	}
+	if prog, err := filter(confine.Options{}, caps, false, no())(); len(prog) == 0 || err != nil {
+		t.Errorf("no filter: %v", err)
 	}
 }
