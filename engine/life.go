@@ -43,6 +43,7 @@ type life struct {
 	// grouped waits until group is made.
 	grouped  func() error
 	groupErr error
+	born     bool // the first process came into group by its birth
 	// noDevices: nothing but a missing capability keeps the container from the
 	// host's devices.
 	noDevices bool
@@ -116,10 +117,13 @@ func (l *life) failed(err error) {
 }
 
 func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, cols uint16)) error {
-	if err := l.assemble(); err != nil {
+	if err := l.describe(); err != nil {
 		return err
 	}
 	if err := l.limit(); err != nil {
+		return err
+	}
+	if err := l.assemble(); err != nil {
 		return err
 	}
 	if err := l.streams(sink); err != nil {
@@ -145,8 +149,8 @@ func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, 
 	return l.announce()
 }
 
-// assemble finds the drivers and makes the spec.
-func (l *life) assemble() (err error) {
+// describe finds the drivers and makes the spec.
+func (l *life) describe() (err error) {
 	c, m := l.c, l.e.mach
 	if l.snaps, err = m.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation); err != nil {
 		return err
@@ -154,6 +158,24 @@ func (l *life) assemble() (err error) {
 	if l.iso, err = m.Isolation(c.Drivers.Isolation); err != nil {
 		return err
 	}
+	l.plan, err = spec.Build(spec.Input{
+		C: c, Report: l.e.report, Root: machine.RootDir(c, l.snaps), SingleID: m.SingleID(c.Drivers.Isolation),
+		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup"),
+	})
+	if err != nil {
+		return err
+	}
+	p := l.plan
+	l.bundle = &isolate.Bundle{
+		ID: c.ID, Spec: p.Spec, RunDir: c.RunDir, Init: p.Init || c.Drivers.Entering == "agent",
+		Seccomp: early(p.Seccomp), User: p.User, GroupAdd: p.GroupAdd, Loopback: p.Loopback,
+	}
+	return nil
+}
+
+// assemble makes what the spec names on the host.
+func (l *life) assemble() error {
+	c := l.c
 	if _, err := volume.Sources(c.Mounts); err != nil {
 		return err
 	}
@@ -165,24 +187,11 @@ func (l *life) assemble() (err error) {
 	if err != nil {
 		return fmt.Errorf("root filesystem (%s): %w", c.Drivers.Rootfs, err)
 	}
-	mounts = machine.Volatile(c, l.e.Report(), mounts)
-	root := machine.RootDir(c, l.snaps)
+	l.bundle.RootMounts = machine.Volatile(c, l.e.Report(), mounts)
 	if len(mounts) > 0 {
-		if err := os.Mkdir(root, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		if err := os.Mkdir(l.plan.Spec.Root.Path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-	}
-	l.plan, err = spec.Build(spec.Input{
-		C: c, Report: l.e.report, Root: root, SingleID: m.SingleID(c.Drivers.Isolation),
-		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup"),
-	})
-	if err != nil {
-		return err
-	}
-	p := l.plan
-	l.bundle = &isolate.Bundle{
-		ID: c.ID, Spec: p.Spec, RootMounts: mounts, RunDir: c.RunDir, Init: p.Init || c.Drivers.Entering == "agent",
-		Seccomp: early(p.Seccomp), User: p.User, GroupAdd: p.GroupAdd, Loopback: p.Loopback,
 	}
 	return nil
 }
@@ -203,7 +212,7 @@ func early(f func() ([]byte, error)) func() ([]byte, error) {
 }
 
 // limit makes the container's group, beside what follows: it is needed when the
-// first process exists. The rung without groups is done at once, because its
+// first process is forked. The rung without groups is done at once, because its
 // limits are part of the spec.
 func (l *life) limit() error {
 	d, err := l.e.mach.Limits(l.c.Drivers.Limits)
@@ -217,9 +226,10 @@ func (l *life) limit() error {
 		once.Do(func() { l.groupErr = <-done })
 		return l.groupErr
 	}
+	l.bundle.Born = l.inside
 	l.bundle.Joined = func(pid int) error {
-		if err := l.grouped(); err != nil {
-			return err
+		if l.born {
+			return nil
 		}
 		return l.group.Add(pid)
 	}
@@ -229,6 +239,19 @@ func (l *life) limit() error {
 	}
 	work()
 	return l.grouped()
+}
+
+// inside forks the first process into the group, where a thread alone can go
+// into it: to be moved there later would cost it a grace period.
+func (l *life) inside(fork func() error) (err error) {
+	if err := l.grouped(); err != nil {
+		return err
+	}
+	if b, ok := l.group.(limits.Births); ok {
+		l.born, err = b.Inside(fork)
+		return err
+	}
+	return fork()
 }
 
 func (l *life) makeGroup(d limits.Driver) error {

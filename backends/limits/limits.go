@@ -56,13 +56,15 @@ type Group interface {
 
 // Births is implemented by groups that one thread can go into by itself. To
 // be born in a group costs nothing, where to be moved into it costs a grace
-// period of the kernel's (10 to 20 ms seen on 6.18). Add is still called for
-// what was born inside, and then has nothing to do.
+// period of the kernel's (5 to 20 ms seen on 6.18).
 type Births interface {
 	// Inside calls f with the calling thread in the group, and takes the
 	// thread out again. The thread must be locked and f must fork on it. Where
-	// the thread cannot go in, f is called all the same.
-	Inside(f func() error) error
+	// the thread cannot go in, f is called all the same, and all is false:
+	// what was forked then has to be put in by Add.
+	//
+	// Not for a group that others may freeze: they would freeze the thread.
+	Inside(f func() error) (all bool, err error)
 }
 
 // Stats are the figures of one moment. A figure the kernel does not keep is

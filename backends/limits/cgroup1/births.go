@@ -15,25 +15,24 @@ var _ limits.Births = (*group)(nil)
 // (kernel commit 9a3284fad42f).
 //
 // If it cannot go back it stays, with a limit on what is ours: an error.
-func (g *group) Inside(f func() error) error {
+func (g *group) Inside(f func() error) (all bool, err error) {
 	var back []string
+	all = true
 	for _, p := range g.paths() {
 		home := g.home(p.path)
-		if g.tight(p.path) || home == "" || home == p.path {
+		if g.tight(p.path) || home == "" || home == p.path || cgfile.Write(p.path, "tasks", "0") != nil {
+			all = false // Add will say why not, or find another way
 			continue
-		}
-		if cgfile.Write(p.path, "tasks", "0") != nil {
-			continue // Add will say why not, or find another way
 		}
 		back = append(back, home)
 	}
-	err := f()
+	err = f()
 	for _, home := range back {
 		if berr := cgfile.Write(home, "tasks", "0"); berr != nil {
 			err = errors.Join(err, fmt.Errorf("take our thread out of the control group: %w", berr))
 		}
 	}
-	return err
+	return all, err
 }
 
 // home is our own group in the hierarchy of directory p.

@@ -36,8 +36,12 @@ func TestBornInside(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	begin := time.Now()
-	if err := g.Inside(cmd.Start); err != nil {
+	all, err := g.Inside(cmd.Start)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if !all {
+		t.Error("the child has to be moved in")
 	}
 	t.Logf("born in %v", time.Since(begin))
 	t.Cleanup(func() {
