@@ -34,6 +34,7 @@ var floors = map[string]int{
 	"net":    32, "backends": 31,
 	"probe":    20,
 	"internal": 10,
+	"docs":     5,
 }
 
 // drivers may not import each other, nor anything above their contract.

@@ -167,6 +167,7 @@ func printFlags(w io.Writer, flags []cli.Flag) {
 type Doc struct {
 	Spellings   []string // the usual one first
 	Synopsis    string
+	Operands    string
 	Usage       string
 	Description string
 	Flags       []FlagDoc
@@ -178,7 +179,7 @@ func Docs() (globals []FlagDoc, commands []Doc) {
 	for _, e := range verbs() {
 		v := e.make(&tool{spelling: e.spellings[0]})
 		commands = append(commands, Doc{
-			Spellings: e.spellings, Synopsis: synopsis(e.spellings[0], v),
+			Spellings: e.spellings, Synopsis: synopsis(e.spellings[0], v), Operands: v.ArgsUsage,
 			Usage: v.Usage, Description: v.Description, Flags: describeAll(v.Flags),
 		})
 	}

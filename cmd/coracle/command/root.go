@@ -67,6 +67,9 @@ func verbs() []entry {
 		{newProbe, []string{"probe"}},
 		{newInfo, []string{"info", "system info"}},
 		{newVersion, []string{"version"}},
+		{newCompletion, []string{"completion"}},
+		{newInstall, []string{"install"}},
+		{newUninstall, []string{"uninstall"}},
 	}
 }
 
