@@ -154,6 +154,12 @@ func enteringRungs() []Rung {
 			Gives: "exec joins the container's namespaces",
 		},
 		{
+			Concern: Entering, Name: "agent",
+			With:  []string{"isolation=namespaces", "isolation=userns"},
+			Gives: "exec asks the container's first process, an init of ours",
+			Lacks: []string{"process number 1 for the program, which is a child of that init"},
+		},
+		{
 			Concern: Entering, Name: "procroot",
 			With:  []string{"isolation=chroot"},
 			Gives: "exec changes into the root of the container's first process",

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/engine/fsop"
 	"coracle/engine/machine"
+	"coracle/engine/record"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -167,7 +167,7 @@ func (e *Engine) spawn(ctx context.Context, what errand) error {
 // MonitorMain is the main of a process called by MonitorName; it returns the
 // exit code.
 func MonitorMain([]string) int {
-	closeInherited()
+	record.CloseInherited(answerFD)
 	data, err := io.ReadAll(os.Stdin)
 	var what errand
 	if err == nil {
@@ -263,27 +263,6 @@ func (l *life) told(sig os.Signal) {
 	l.proc.Signal(s)
 	if grace >= 0 {
 		time.AfterFunc(grace, func() { l.proc.Signal(syscall.SIGKILL) })
-	}
-}
-
-// closeInherited closes what our caller left open for us by mistake, like a test
-// program's pipe, which would otherwise not end before the container does.
-func closeInherited() {
-	dir, err := os.Open("/proc/self/fd")
-	if err != nil {
-		return
-	}
-	names, _ := dir.Readdirnames(-1)
-	dir.Close()
-	for _, name := range names {
-		fd, err := strconv.Atoi(name)
-		if err != nil || fd <= answerFD {
-			continue
-		}
-		// Our own are all close-on-exec.
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
-			unix.Close(fd)
-		}
 	}
 }
 

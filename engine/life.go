@@ -167,7 +167,7 @@ func (l *life) describe() (err error) {
 	}
 	p := l.plan
 	l.bundle = &isolate.Bundle{
-		ID: c.ID, Spec: p.Spec, RunDir: c.RunDir, Init: p.Init || c.Drivers.Entering == "agent",
+		ID: c.ID, Spec: p.Spec, RunDir: c.RunDir, Init: p.Init, Agent: c.Drivers.Agent(),
 		Seccomp: early(p.Seccomp), User: p.User, GroupAdd: p.GroupAdd, Loopback: p.Loopback,
 	}
 	return nil
@@ -390,7 +390,7 @@ func (l *life) finish(code int) {
 // target names the container for its isolation driver. With gone, its first
 // process was waited for.
 func (l *life) target(gone bool) isolate.Target {
-	t := isolate.Target{ID: l.c.ID, Spec: l.bundle.Spec, RootMounts: l.bundle.RootMounts, RunDir: l.c.RunDir}
+	t := isolate.Target{ID: l.c.ID, Agent: l.bundle.Agent, Spec: l.bundle.Spec, RootMounts: l.bundle.RootMounts, RunDir: l.c.RunDir}
 	if !gone {
 		t.PID, t.StartTime = l.state.Pid, l.state.StartTime
 	}

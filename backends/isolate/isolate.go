@@ -63,6 +63,10 @@ type Bundle struct {
 	// Init keeps a small init of ours as the container's first process, which
 	// reaps orphans and passes signals on.
 	Init bool
+	// Agent keeps an agent (package agent) as the container's first process,
+	// which does what Init does and starts the processes of Enter. A driver
+	// that enters without the kernel's help ignores it.
+	Agent bool
 	// Seccomp is the compiled filter (struct sock_filter array, native byte
 	// order), called after the second stage was started, so that it is made
 	// while that process starts. nil: no filter.
@@ -111,6 +115,7 @@ type Target struct {
 	// StartTime is field 22 of /proc/PID/stat when PID was started, in clock
 	// ticks since boot, so that a recycled PID is never touched.
 	StartTime  uint64
+	Agent      bool // it was started with an agent
 	Spec       *specs.Spec
 	RootMounts []specs.Mount
 	RunDir     string

@@ -11,3 +11,8 @@ func StartTime(pid int) uint64 {
 	}
 	return s.Start
 }
+
+// CloseInherited closes what the caller of a process that stays left open for it
+// by mistake, above descriptor last: a test program's pipe, which would otherwise
+// not end before the container does.
+func CloseInherited(last int) { _ = sys.CloseInherited(last) }

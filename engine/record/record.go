@@ -58,6 +58,9 @@ type Drivers struct {
 	Rootfs, Isolation, Limits, Wiring, Entering string
 }
 
+// Agent tells whether the container has an agent, by which it is entered.
+func (d Drivers) Agent() bool { return d.Entering == "agent" }
+
 // Mount is one volume, bind or tmpfs of a container.
 type Mount struct {
 	container.MountPoint

@@ -91,7 +91,7 @@ func (w *Sweeper) Target(c *record.Container, s *record.State) (isolate.Target, 
 	if err != nil {
 		return isolate.Target{}, err
 	}
-	t := isolate.Target{ID: c.ID, RunDir: c.RunDir, Spec: &specs.Spec{Root: &specs.Root{Path: machine.RootDir(c, snaps)}, Linux: &specs.Linux{}}}
+	t := isolate.Target{ID: c.ID, Agent: c.Drivers.Agent(), RunDir: c.RunDir, Spec: &specs.Spec{Root: &specs.Root{Path: machine.RootDir(c, snaps)}, Linux: &specs.Linux{}}}
 	if c.HostConfig.PidMode.IsHost() || !spec.Namespaced(c.Drivers.Isolation) {
 		// No PID namespace of its own.
 	} else {

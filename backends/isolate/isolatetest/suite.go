@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/stage"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -25,6 +26,8 @@ type Harness struct {
 	Driver isolate.Driver
 	// PIDNamespace: the container's first process is 1 inside.
 	PIDNamespace bool
+	// Agent: the first process is an agent, and the program its child.
+	Agent bool
 	// UserNS: devices are bound, and the user may be the only one mapped.
 	UserNS bool
 }
@@ -112,7 +115,7 @@ func newBox(t *testing.T, h Harness) *box {
 		}
 		spec.Hostname = "boat"
 	}
-	return &box{t, h, dir, spec, &isolate.Bundle{ID: "test", Spec: spec, RunDir: dir, Loopback: h.PIDNamespace}}
+	return &box{t, h, dir, spec, &isolate.Bundle{ID: "test", Spec: spec, RunDir: dir, Loopback: h.PIDNamespace, Agent: h.Agent}}
 }
 
 // start runs args and sweeps at the end of the test.
@@ -132,7 +135,7 @@ func (x *box) start(args ...string) (isolate.Process, error) {
 }
 
 func (x *box) target(p isolate.Process) isolate.Target {
-	t := isolate.Target{ID: "test", Spec: x.spec, RunDir: x.dir}
+	t := isolate.Target{ID: "test", Agent: x.h.Agent, Spec: x.spec, RunDir: x.dir}
 	if p != nil {
 		t.PID, t.StartTime = p.PID(), p.StartTime()
 	}
@@ -173,7 +176,8 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for name, test := range map[string]func(*testing.T, Harness){
 		"exit code": exitCode, "cannot execute": cannotExecute, "streams": streams, "descriptors": descriptors,
 		"confinement": confinement, "mounts": mounts, "symlinks": symlinks, "users": users, "workdir": workdir,
-		"init": initReaps, "enter": enter, "terminal": terminal, "sweep": sweep, "dies with the monitor": diesWithParent,
+		"init": initReaps, "enter": enter, "enter many": enterMany, "enter as": enterAs, "enter wrong": enterWrong,
+		"enter signals": enterSignals, "enter terminal": enterTerminal, "terminal": terminal, "sweep": sweep, "dies with the monitor": diesWithParent,
 		"shared root": sharedRoot, "cancel": cancel,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newHarness(t)) })
@@ -185,7 +189,9 @@ func exitCode(t *testing.T, h Harness) {
 		t.Errorf("status %d", ws.ExitStatus())
 	}
 	if h.PIDNamespace {
-		newBox(t, h).is("1", "sh", "-c", "echo $$")
+		if !h.Agent {
+			newBox(t, h).is("1", "sh", "-c", "echo $$")
+		}
 		newBox(t, h).is("boat", "hostname")
 	}
 	x := newBox(t, h)
@@ -388,18 +394,8 @@ func enter(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	enter := func(args ...string) (string, error) {
-		r, w, _ := os.Pipe()
-		defer r.Close()
-		proc := *x.spec.Process
-		proc.Args = args
-		q, err := h.Driver.Enter(context.Background(), x.target(p), &isolate.Entry{Process: &proc, IO: isolate.IO{Stdout: w, Stderr: w}})
-		w.Close()
-		if err != nil {
-			return "", err
-		}
-		out, _ := io.ReadAll(r)
-		q.Wait()
-		return strings.TrimSpace(string(out)), nil
+		out, _, err := x.enter(p, nil, args...)
+		return out, err
 	}
 	got, err := enter("sh", "-c", "readlink /proc/self/root; cat /etc/plain; id -u")
 	if err != nil || got != "/\nplain0" {
@@ -409,7 +405,11 @@ func enter(t *testing.T, h Harness) {
 		if got, err := enter("hostname"); got != "boat" || err != nil {
 			t.Errorf("hostname: %q %v", got, err)
 		}
-		if got, err := enter("sh", "-c", "cat /proc/1/cmdline"); !strings.HasPrefix(got, "sleep") || err != nil {
+		first := "sleep"
+		if h.Agent {
+			first = stage.Name
+		}
+		if got, err := enter("sh", "-c", "cat /proc/1/cmdline"); !strings.HasPrefix(got, first) || err != nil {
 			t.Errorf("process 1: %q %v", got, err)
 		}
 	}
@@ -418,9 +418,13 @@ func enter(t *testing.T, h Harness) {
 	if !errors.As(err, &exec) || exec.Errno != syscall.ENOENT {
 		t.Errorf("enter with an unknown program: %v", err)
 	}
+	want := 1
+	if h.Agent {
+		want = 2
+	}
 	pids, err := h.Driver.Processes(x.target(p))
-	if err != nil || len(pids) != 1 || pids[0] != p.PID() {
-		t.Errorf("processes: %v %v, want %d", pids, err, p.PID())
+	if err != nil || len(pids) != want || pids[0] != p.PID() {
+		t.Errorf("processes: %v %v, want %d of %d", pids, err, want, p.PID())
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/agent"
 	"coracle/backends/isolate/stage"
 	"coracle/internal/sys"
 
@@ -30,6 +31,8 @@ type Plan struct {
 	Seccomp func() ([]byte, error)
 	Joined  func(pid int) error
 	Born    func(fork func() error) error
+	// RunDir is the bundle's; an agent's socket is in it.
+	RunDir string
 	// Extra is passed to the stage as descriptor 4.
 	Extra *os.File
 	// CopyIn is a directory; where not empty, the stage is a nameless copy of
@@ -49,47 +52,71 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	talk, err := newTalk(p.IO)
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "stage")
-	ours := os.NewFile(uintptr(pair[0]), "monitor")
-	defer ours.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		theirs.Close()
 		return nil, err
 	}
-	defer null.Close()
-
+	defer talk.close()
 	if p.CopyIn != "" {
 		var f *os.File
 		if f, exe, err = ownCopy(p.CopyIn); err != nil {
-			theirs.Close()
 			return nil, err
 		}
 		defer f.Close()
 	}
 	// One thread of Go code and no collector: the stage does one thing after the
-	// other and ends in exec. It made a whole run a quarter faster.
-	p.Fork.Path, p.Fork.Args, p.Fork.Env = exe, []string{stage.Name}, []string{"GOMAXPROCS=1", "GOGC=off"}
-	p.Fork.Files = []int{stream(p.IO.Stdin, null, p.IO), stream(p.IO.Stdout, null, p.IO), stream(p.IO.Stderr, null, p.IO), pair[1]}
+	// other and ends in exec. It made a whole run a quarter faster. Nor is the
+	// runtime to open the host's control groups for their share of CPU time.
+	p.Fork.Path, p.Fork.Args, p.Fork.Env = exe, []string{stage.Name}, []string{"GOMAXPROCS=1", "GOGC=off", "GODEBUG=containermaxprocs=0"}
+	p.Fork.Files = talk.files[:]
+	if p.Config.Agent {
+		if p.Extra, err = agent.Listen(p.RunDir); err != nil {
+			return nil, err
+		}
+		defer p.Extra.Close()
+	}
 	if p.Extra != nil {
 		p.Fork.Files = append(p.Fork.Files, int(p.Extra.Fd()))
 	}
 	p.Fork.Deathsig = syscall.SIGKILL
 	proc := &process{done: make(chan struct{})}
-	err = proc.fork(p)
-	theirs.Close()
-	if err != nil {
+	proc.kill = func(sig syscall.Signal) error { return os.NewSyscallError("kill", syscall.Kill(proc.pid, sig)) }
+	if err := proc.fork(p); err != nil {
 		return nil, err
 	}
-	if err := proc.instruct(ctx, ours, p); err != nil {
+	talk.theirs.Close()
+	if err := proc.instruct(ctx, talk.ours, p); err != nil {
 		proc.abandon()
 		return nil, err
 	}
 	return proc, nil
+}
+
+// talk is the socket between a stage and us, and the streams that it is given.
+type talk struct {
+	ours, theirs, null *os.File
+	files              [4]int // the stage's descriptors 0 to 3
+}
+
+func newTalk(streams isolate.IO) (*talk, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		null.Close()
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	t := &talk{ours: os.NewFile(uintptr(pair[0]), "monitor"), theirs: os.NewFile(uintptr(pair[1]), "stage"), null: null}
+	t.files = [4]int{stream(streams.Stdin, null, streams), stream(streams.Stdout, null, streams), stream(streams.Stderr, null, streams), pair[1]}
+	return t, nil
+}
+
+func (t *talk) close() {
+	t.ours.Close()
+	t.theirs.Close()
+	t.null.Close()
 }
 
 func stream(f, null *os.File, io isolate.IO) int {
@@ -105,8 +132,8 @@ type process struct {
 	start    uint64
 	console  *os.File
 	warnings []string
-	release  chan struct{}
 	done     chan struct{}
+	kill     func(sig syscall.Signal) error
 	status   syscall.WaitStatus
 	err      error
 	mu       sync.Mutex
@@ -123,7 +150,6 @@ func (p *process) Warnings() []string { return p.warnings }
 // fork forks on a thread of its own and keeps that thread.
 func (p *process) fork(plan *Plan) error {
 	result := make(chan error, 1)
-	p.release = make(chan struct{})
 	go func() {
 		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
@@ -186,7 +212,7 @@ func (p *process) Signal(sig syscall.Signal) error {
 	if p.reaped {
 		return os.ErrProcessDone
 	}
-	return os.NewSyscallError("kill", syscall.Kill(p.pid, sig))
+	return p.kill(sig)
 }
 
 func (p *process) abandon() {
@@ -212,7 +238,11 @@ func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error
 		}
 		plan.Config.Seccomp = filter
 	}
-	if err := stage.Send(conn, &plan.Config); err != nil && !errors.Is(err, syscall.EPIPE) {
+	err := stage.Send(conn, &plan.Config)
+	if plan.Config.Agent && err == nil {
+		err = stage.Send(conn, plan.Config.ForProgram())
+	}
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
 		return fmt.Errorf("tell the second stage: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { p.Signal(syscall.SIGKILL) })

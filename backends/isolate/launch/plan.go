@@ -15,12 +15,12 @@ import (
 // FromBundle begins the plan of a container's first process.
 func FromBundle(b *isolate.Bundle) *Plan {
 	return &Plan{
-		IO: b.IO, Seccomp: b.Seccomp, Joined: b.Joined, Born: b.Born,
+		IO: b.IO, Seccomp: b.Seccomp, Joined: b.Joined, Born: b.Born, RunDir: b.RunDir,
 		Config: stage.Config{
 			Spec: b.Spec, Process: b.Spec.Process, RootMounts: b.RootMounts,
 			User: b.User, GroupAdd: b.GroupAdd,
 			Terminal: b.IO.Terminal, Rows: b.IO.Rows, Cols: b.IO.Cols,
-			Init: b.Init, Loopback: b.Loopback, Nice: b.Nice,
+			Init: b.Init, Agent: b.Agent, Loopback: b.Loopback, Nice: b.Nice,
 		},
 	}
 }

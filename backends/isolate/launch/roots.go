@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/agent"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -70,6 +71,9 @@ func Processes(t isolate.Target) ([]int, error) {
 
 // Kill kills all processes of a container and waits until they are gone.
 func Kill(t isolate.Target) error {
+	if t.Agent {
+		agent.Forget(t.RunDir)
+	}
 	if err := KillFirst(t); err != nil || OwnPID(t.Spec) {
 		return err
 	}

@@ -50,6 +50,9 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 		return nil, fmt.Errorf("container %s: %w", t.ID, os.ErrProcessDone)
 	}
 	p := launch.FromEntry(t, e)
+	if t.Agent {
+		return launch.Ask(ctx, t, p)
+	}
 	opened, err := launch.JoinProcess(&p.Fork, t.PID)
 	defer launch.CloseAll(opened)
 	if err != nil {

@@ -20,3 +20,15 @@ func TestConformance(t *testing.T) {
 		return isolatetest.Harness{Driver: New(), PIDNamespace: true}
 	})
 }
+
+func TestAgent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: namespaces without a user namespace")
+	}
+	h := func(*testing.T) isolatetest.Harness {
+		return isolatetest.Harness{Driver: New(), PIDNamespace: true, Agent: true}
+	}
+	isolatetest.Run(t, h)
+	isolatetest.Hostile(t, h)
+	isolatetest.Agent(t, h)
+}

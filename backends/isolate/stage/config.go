@@ -38,6 +38,9 @@ type Config struct {
 	// Enter joins a container that runs instead of making one: Root is then
 	// not set up.
 	Enter bool
+	// Inside: an agent in the container, our parent, has started this stage, so
+	// there is no root to make or to enter.
+	Inside bool
 	// MountNS says that descriptor 4 is the mount namespace to join (Enter).
 	MountNS bool
 	// ChrootTo is changed into before anything else (Enter without MountNS).
@@ -59,6 +62,10 @@ type Config struct {
 	Rows, Cols uint16
 	// Init stays as the first process and reaps.
 	Init bool
+	// Agent stays as the first process and starts others, who ask at descriptor
+	// 4, a listening socket (package agent). The program's own configuration,
+	// with Inside, follows this one on the socket.
+	Agent bool
 	// Loopback brings the loopback interface up.
 	Loopback bool
 	// Seccomp is the compiled filter.
@@ -67,6 +74,14 @@ type Config struct {
 	Nice int
 	// GroupAdd are additional groups, names or numbers.
 	GroupAdd []string
+}
+
+// ForProgram is what an agent's first child is told, after c was told the agent.
+func (c *Config) ForProgram() *Config {
+	p := *c
+	p.Inside, p.Agent, p.Init = true, false, false
+	p.Spec, p.RootMounts = nil, nil
+	return &p
 }
 
 // message is what the stage answers.

@@ -44,13 +44,24 @@ func run() error {
 		// The monitor died, or gave up, before it told us anything.
 		os.Exit(125)
 	}
-	if c.Enter {
+	if c.Init || c.Agent {
+		// Exec closes them; this process stays. Now, by the host's /proc.
+		if err := sys.CloseInherited(socket + 1); err != nil {
+			return step("close descriptors", err)
+		}
+	}
+	switch {
+	case c.Inside:
+	case c.Enter:
 		err = enter(c)
-	} else {
+	default:
 		err = build(c)
 	}
 	if err != nil {
 		return err
+	}
+	if c.Agent {
+		return agentMain(c)
 	}
 	if err := settle(c); err != nil {
 		return err
@@ -163,8 +174,8 @@ func confineSelf(c *Config, id *identity) error {
 		return step("capability bounding set", err)
 	}
 	if len(c.Seccomp) > 0 && !p.NoNewPrivileges {
-		if err := confine.LoadFilter(c.Seccomp); err != nil {
-			return step("seccomp filter", err)
+		if err := loadFilter(c); err != nil {
+			return err
 		}
 	}
 	if err := become(c, id); err != nil {
@@ -185,11 +196,21 @@ func confineSelf(c *Config, id *identity) error {
 		os.Exit(125)
 	}
 	if len(c.Seccomp) > 0 && p.NoNewPrivileges {
-		if err := confine.LoadFilter(c.Seccomp); err != nil {
-			return step("seccomp filter", err)
-		}
+		return loadFilter(c)
 	}
 	return nil
+}
+
+// loadFilter loads the filter of system calls, unless the agent that started us
+// runs under it and may not load it again.
+func loadFilter(c *Config) error {
+	err := confine.LoadFilter(c.Seccomp)
+	if c.Inside && errors.Is(err, unix.EACCES) {
+		if mode, e := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0); e == nil && mode == unix.SECCOMP_MODE_FILTER {
+			return nil
+		}
+	}
+	return step("seccomp filter", err)
 }
 
 // parentGone tells whether the other end of the socket was closed, which it is

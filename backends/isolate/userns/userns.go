@@ -60,6 +60,9 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	p := launch.FromEntry(t, e)
 	p.Config.UserNS, p.Config.MountNS = true, true
 	e.Process.OOMScoreAdj = nil
+	if t.Agent {
+		return launch.Ask(ctx, t, p)
+	}
 	opened, err := launch.JoinProcess(&p.Fork, t.PID)
 	defer launch.CloseAll(opened)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"coracle/backends/isolate/isolatetest"
 	"coracle/backends/isolate/stage"
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 func TestMain(m *testing.M) {
@@ -30,8 +32,22 @@ func TestConformance(t *testing.T) {
 	runAs(t, ordinary, "^TestConformance$")
 }
 
+func TestAgent(t *testing.T) {
+	if os.Geteuid() == 0 {
+		runAs(t, ordinary, "^TestAgent$")
+		return
+	}
+	h := func(*testing.T) isolatetest.Harness {
+		return isolatetest.Harness{Driver: New(Maps()), PIDNamespace: true, UserNS: true, Agent: true}
+	}
+	isolatetest.Run(t, h)
+	isolatetest.Hostile(t, h)
+	isolatetest.Agent(t, h)
+}
+
 func runAs(t *testing.T, uid uint32, tests string) {
 	t.Helper()
+	probetest.Need(t, probe.NSUser)
 	dir, err := os.MkdirTemp("", "coracle-userns")
 	if err != nil {
 		t.Fatal(err)

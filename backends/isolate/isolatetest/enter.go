@@ -1,0 +1,317 @@
+package isolatetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"coracle/backends/isolate"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// entry is one more process for x, with its output in out.
+func (x *box) entry(out *os.File, args ...string) *isolate.Entry {
+	proc := *x.spec.Process
+	proc.Args = args
+	return &isolate.Entry{Process: &proc, IO: isolate.IO{Stdout: out, Stderr: out}}
+}
+
+// enter runs args to the end in the container that p is the first process of.
+func (x *box) enter(p isolate.Process, change func(*isolate.Entry), args ...string) (string, syscall.WaitStatus, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", 0, err
+	}
+	defer r.Close()
+	e := x.entry(w, args...)
+	if change != nil {
+		change(e)
+	}
+	q, err := x.h.Driver.Enter(context.Background(), x.target(p), e)
+	w.Close()
+	if err != nil {
+		return "", 0, err
+	}
+	out, _ := io.ReadAll(r)
+	ws, err := q.Wait()
+	return strings.TrimSpace(string(out)), ws, err
+}
+
+// sleeper is a container that waits to be entered.
+func sleeper(t *testing.T, h Harness) (*box, isolate.Process) {
+	t.Helper()
+	x := newBox(t, h)
+	p, err := x.start("sleep", "60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x, p
+}
+
+// enterMany: many at once, each with its own streams and exit code.
+func enterMany(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	var all sync.WaitGroup
+	for n := range 50 {
+		all.Go(func() {
+			out, ws, err := x.enter(p, nil, "sh", "-c", fmt.Sprintf("echo %d; exit %d", n, n))
+			if err != nil || out != itoa(n) || ws.ExitStatus() != n {
+				t.Errorf("process %d: %q, status %#x, %v", n, out, ws, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// enterAs: the process's own user, directory, rights and limits.
+func enterAs(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	got, _, err := x.enter(p, func(e *isolate.Entry) { e.Process.Cwd = "/made/for/it" }, "sh", "-c", "pwd")
+	if err != nil || got != "/made/for/it" {
+		t.Errorf("working directory: %q, %v", got, err)
+	}
+	got, _, err = x.enter(p, func(e *isolate.Entry) {
+		e.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 77}}
+	}, "sh", "-c", "ulimit -n")
+	if err != nil || got != "77" {
+		t.Errorf("limit: %q, %v", got, err)
+	}
+	got, _, err = x.enter(p, nil, "grep", "-E", "Cap(Eff|Bnd)", "/proc/self/status")
+	for _, line := range strings.Split(got, "\n") {
+		if f := strings.Fields(line); err != nil || len(f) != 2 || !within(f[1], given) {
+			t.Errorf("capabilities: %q, %v", line, err)
+		}
+	}
+	if h.UserNS {
+		return // the single ID is root
+	}
+	got, _, err = x.enter(p, func(e *isolate.Entry) { e.User = "joe" }, "id")
+	if want := "uid=1000(joe) gid=1000(joe) groups=1000(joe),2000(more)"; err != nil || got != want {
+		t.Errorf("user: %q, %v", got, err)
+	}
+}
+
+// enterWrong: what cannot be executed is the same typed error as of a first
+// process.
+func enterWrong(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	for arg, want := range map[string]syscall.Errno{
+		"none": syscall.ENOENT, "/etc/plain": syscall.EACCES, "/bin/text": syscall.ENOEXEC, "/etc": syscall.EISDIR,
+	} {
+		_, _, err := x.enter(p, nil, arg)
+		var exec *isolate.ExecError
+		if !errors.As(err, &exec) || exec.Errno != want {
+			t.Errorf("%q: %v, want %v", arg, err, want)
+		}
+	}
+	var stage *isolate.StageError
+	if _, _, err := x.enter(p, func(e *isolate.Entry) { e.User = "nosuch" }, "true"); !errors.As(err, &stage) {
+		t.Errorf("unknown user: %v", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	if q, err := h.Driver.Enter(ctx, x.target(p), x.entry(nil, "sleep", "60")); err == nil {
+		q.Signal(syscall.SIGKILL)
+		q.Wait()
+		t.Error("a cancelled start started")
+	}
+}
+
+// enterSignals: the caller's signals reach the process and no other, and the
+// container's end is its end.
+func enterSignals(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	var entered []isolate.Process
+	for range 3 {
+		q, err := h.Driver.Enter(t.Context(), x.target(p), x.entry(nil, "sleep", "60"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if comm, _ := os.ReadFile("/proc/" + itoa(q.PID()) + "/comm"); strings.TrimSpace(string(comm)) != "sleep" || q.StartTime() == 0 {
+			t.Errorf("PID %d, started at %d, is %q", q.PID(), q.StartTime(), comm)
+		}
+		entered = append(entered, q)
+	}
+	if err := entered[0].Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if ws, err := entered[0].Wait(); err != nil || ws.Signal() != syscall.SIGTERM {
+		t.Errorf("status %#x after SIGTERM, %v", ws, err)
+	}
+	if err := entered[0].Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("signal after the end: %v", err)
+	}
+	if err := entered[1].Signal(0); err != nil {
+		t.Errorf("the others: %v", err)
+	}
+	if !h.PIDNamespace {
+		entered[1].Signal(syscall.SIGKILL)
+		entered[2].Signal(syscall.SIGKILL)
+	}
+	p.Signal(syscall.SIGKILL)
+	p.Wait()
+	for _, q := range entered[1:] {
+		if ws, err := q.Wait(); err != nil || ws.Signal() != syscall.SIGKILL {
+			t.Errorf("status %#x after the container's end, %v", ws, err)
+		}
+	}
+	if _, err := h.Driver.Enter(t.Context(), x.target(p), x.entry(nil, "true")); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("enter a container that has ended: %v", err)
+	}
+}
+
+func enterTerminal(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	e := x.entry(nil, "sh", "-c", "stty size; tty; read line; echo got $line")
+	e.IO = isolate.IO{Terminal: true, Rows: 33, Cols: 101}
+	q, err := h.Driver.Enter(t.Context(), x.target(p), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q.Console() == nil {
+		t.Fatal("no console")
+	}
+	defer q.Console().Close()
+	io.WriteString(q.Console(), "word\n")
+	out, _ := io.ReadAll(q.Console()) // EIO at the end
+	q.Wait()
+	if got := strings.ReplaceAll(string(out), "\r", ""); !strings.Contains(got, "33 101\n/dev/pts/0\n") || !strings.HasSuffix(got, "got word\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Agent runs the tests of drivers that keep an agent.
+func Agent(t *testing.T, newHarness func(t *testing.T) Harness) {
+	for name, test := range map[string]func(*testing.T, Harness){
+		"agent is out of reach": agentOutOfReach, "agent is held": agentHeld, "agent's descriptors": agentDescriptors,
+		"orphans": agentReaps, "agent with init": agentWithInit,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newHarness(t)) })
+	}
+}
+
+// agentOutOfReach: root in the container can neither look into the agent nor end
+// it, and finds no socket of it.
+func agentOutOfReach(t *testing.T, h Harness) {
+	x := newBox(t, h)
+	// The signals that the agent passes on are not to end the program.
+	p, err := x.start("sh", "-c", "trap '' SEGV ABRT FPE TRAP; sleep 60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, try := range []string{
+		"cat /proc/1/environ", "cat /proc/1/maps", "readlink /proc/1/fd/4", "readlink /proc/1/exe", "readlink /proc/1/cwd",
+		"cat /proc/1/mem", "ls /proc/1/root/", "cat /proc/1/fd/4", "cat /proc/1/exe",
+	} {
+		if out, ws, err := x.enter(p, nil, "sh", "-c", try); err != nil || ws.ExitStatus() == 0 {
+			t.Errorf("%s: %q, %v", try, out, err)
+		}
+	}
+	if _, _, err := x.enter(p, nil, "sh", "-c", "kill -9 1; for s in STOP SEGV ABRT FPE TRAP; do kill -$s 1; done; sleep 0.1"); err != nil {
+		t.Error(err)
+	}
+	if out, ws, err := x.enter(p, nil, "sh", "-c", "cat /proc/net/unix | grep -c agent.sock"); err != nil || out != "0" || ws.ExitStatus() != 1 {
+		t.Errorf("sockets of the container's network: %q, %#x, %v", out, ws, err)
+	}
+	if err := p.Signal(0); err != nil {
+		t.Errorf("the agent was killed from inside: %v", err)
+	}
+}
+
+// agentHeld: a container that may trace, or mount, could take the agent's
+// rights, so the agent has no more than it.
+func agentHeld(t *testing.T, h Harness) {
+	for _, name := range []string{"CAP_SYS_PTRACE", "CAP_SYS_ADMIN"} {
+		x := newBox(t, h)
+		c := x.spec.Process.Capabilities
+		c.Bounding = append(c.Bounding[:len(c.Bounding):len(c.Bounding)], name)
+		c.Effective, c.Permitted = c.Bounding, c.Bounding
+		p, err := x.start("sleep", "60")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mask := uint64(given | 1<<8) // CAP_SETPCAP, for the change of user
+		mask |= map[string]uint64{"CAP_SYS_PTRACE": 1 << 19, "CAP_SYS_ADMIN": 1 << 21}[name]
+		files, _ := filepath.Glob("/proc/" + itoa(p.PID()) + "/task/*/status")
+		for _, file := range files {
+			data, _ := os.ReadFile(file)
+			for _, line := range strings.Split(string(data), "\n") {
+				f := strings.Fields(line)
+				first := strings.HasSuffix(filepath.Dir(file), "/"+itoa(p.PID()))
+				if len(f) == 2 && (f[0] == "CapEff:" || f[0] == "CapPrm:" || f[0] == "CapBnd:" && first) && !within(f[1], mask) {
+					t.Errorf("with %s, %s: %s", name, file, line)
+				}
+			}
+		}
+		if out, _, err := x.enter(p, nil, "id", "-u"); err != nil || out != "0" {
+			t.Errorf("enter: %q, %v", out, err)
+		}
+	}
+}
+
+// agentDescriptors: the agent stays, so what a careless parent left open must not.
+func agentDescriptors(t *testing.T, h Harness) {
+	secret, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer secret.Close()
+	syscall.Syscall(syscall.SYS_FCNTL, secret.Fd(), syscall.F_SETFD, 0)
+	x, p := sleeper(t, h)
+	dir := "/proc/" + itoa(p.PID()) + "/fd"
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		to, _ := os.Readlink(filepath.Join(dir, name.Name()))
+		if to != "/dev/null" && !strings.HasPrefix(to, "socket:") && !strings.HasPrefix(to, "anon_inode:") {
+			t.Errorf("descriptor %s of the agent is %s", name.Name(), to)
+		}
+	}
+	if out, _, err := x.enter(p, nil, "sh", "-c", "exec ls /proc/self/fd"); err != nil || len(strings.Fields(out)) != 4 {
+		t.Errorf("descriptors in the container: %q, %v", out, err)
+	}
+}
+
+// agentReaps: what is orphaned in a PID namespace is the agent's child.
+func agentReaps(t *testing.T, h Harness) {
+	x, p := sleeper(t, h)
+	if _, _, err := x.enter(p, nil, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do (sleep 0.01 &) ; done"); err != nil {
+		t.Fatal(err)
+	}
+	for until := deadline(); ; time.Sleep(20 * time.Millisecond) {
+		out, _, err := x.enter(p, nil, "sh", "-c", "ps -o stat,args | grep -c '^[ZS].*sleep 0.01'")
+		if err == nil && out == "0" {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("orphans: %q, %v", out, err)
+		}
+	}
+}
+
+// agentWithInit: the agent is an init already, and there is no second one.
+func agentWithInit(t *testing.T, h Harness) {
+	x := newBox(t, h)
+	x.b.Init = true
+	p, err := x.start("sh", "-c", "sleep 0.2; exit 9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := h.Driver.Processes(x.target(p)); err != nil || len(pids) > 3 {
+		t.Errorf("processes: %v, %v", pids, err)
+	}
+	if ws, _ := p.Wait(); ws.ExitStatus() != 9 {
+		t.Errorf("status %#x", ws)
+	}
+}
