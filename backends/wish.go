@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"coracle/probe"
 )
 
 // ErrRung is the sentinel of every *WishError.
@@ -16,7 +18,8 @@ type WishError struct {
 	Concern Concern
 	Rung    string
 	Why     string
-	Mend    string // what would make it work; may be empty
+	Mend    string        // what would make it work; may be empty
+	Feature probe.Feature // what was found not to work; empty where it is not that
 }
 
 func (e *WishError) Error() string {
@@ -99,7 +102,7 @@ func concernNames() string {
 func wishRefused(c Concern, rung string, refused []Refusal) *WishError {
 	e := &WishError{Concern: c, Rung: rung, Why: "no such backend"}
 	if list := tidy(Choice{Refused: refused}); len(list) > 0 {
-		e.Why, e.Mend = list[0].Why, list[0].Mend
+		e.Why, e.Mend, e.Feature = list[0].Why, list[0].Mend, list[0].Feature
 		if f := list[0].Feature; f != "" {
 			e.Why += " [" + string(f) + "]"
 		}

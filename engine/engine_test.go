@@ -16,9 +16,12 @@ import (
 	"time"
 
 	"coracle/backends"
+	"coracle/backends/backendstest"
 	"coracle/backends/isolate/stage"
 	"coracle/engine/record"
 	"coracle/image"
+	"coracle/probe"
+	"coracle/probe/probetest"
 
 	"github.com/moby/moby/api/types/container"
 )
@@ -98,6 +101,7 @@ func newHarness(t *testing.T, wish string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	backendstest.Need(t, wish)
 	h := &harness{t: t}
 	h.opt = Options{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run"), Wish: w, Warn: h.warn}
 	h.Engine = h.open()
@@ -252,6 +256,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become an ordinary user")
 	}
+	probetest.Need(t, probe.NSUser)
 	dir, err := os.MkdirTemp("", "coracle-engine-user")
 	if err != nil {
 		t.Fatal(err)

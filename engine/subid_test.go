@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 // TestSubordinateIDs runs the rungs of an ordinary user who has a range of IDs:
@@ -16,6 +19,7 @@ func TestSubordinateIDs(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to give an ordinary user a range of IDs")
 	}
+	probetest.Need(t, probe.NSUser)
 	for _, program := range []string{"newuidmap", "newgidmap", "unshare", "setpriv", "mount"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("needs the program " + program)

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"coracle/probe"
+	"coracle/probe/probetest"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -126,7 +129,7 @@ func TestAmbientReachesAnotherUser(t *testing.T) {
 	}
 	out := child(t, "caps-user")
 	kinds := []string{"CapInh", "CapPrm", "CapEff", "CapBnd"}
-	if strings.Contains(out, "CapAmb") { // 4.3
+	if probetest.Report(t).Has(probe.CapsAmbient) {
 		kinds = append(kinds, "CapAmb")
 	}
 	for _, k := range kinds {
@@ -191,9 +194,7 @@ func build(t *testing.T, goarch, calls string) string {
 }
 
 func TestLoadedFilter(t *testing.T) {
-	if _, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0); err != nil {
-		t.Skipf("missing feature: seccomp: %v", err)
-	}
+	probetest.Need(t, probe.SeccompFilter)
 	for _, c := range []struct {
 		goarch, calls string
 		want          []string

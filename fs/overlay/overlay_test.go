@@ -6,6 +6,8 @@ import (
 
 	"coracle/fs/snapshot"
 	"coracle/fs/snapshot/snaptest"
+	"coracle/probe"
+	"coracle/probe/probetest"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,15 +38,19 @@ func TestConformance(t *testing.T) {
 // needOverlay skips where the kernel has no overlayfs on this filesystem.
 func needOverlay(t *testing.T, dir string) {
 	t.Helper()
+	probetest.Need(t, probe.Overlay)
 	data := "lowerdir=" + dir + "/l,upperdir=" + dir + "/u,workdir=" + dir + "/w"
 	for _, d := range []string{"l", "u", "w", "m"} {
 		os.Mkdir(dir+"/"+d, 0o755)
 		defer os.RemoveAll(dir + "/" + d)
 	}
 	if err := unix.Mount("overlay", dir+"/m", "overlay", 0, data); err != nil {
-		t.Skipf("overlayfs is missing here: %v", err)
+		t.Skipf("missing feature: overlay on this filesystem: %v", err)
 	}
 	unix.Unmount(dir+"/m", unix.MNT_DETACH)
 }
 
-func TestInUserNamespace(t *testing.T) { snaptest.AsUserNS(t, "TestConformance") }
+func TestInUserNamespace(t *testing.T) {
+	probetest.Need(t, probe.OverlayUserNS)
+	snaptest.AsUserNS(t, "TestConformance")
+}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"coracle/backends/isolate/isolatetest"
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 // TestSubordinateIDs runs the suite with newuidmap and a range of IDs. The
@@ -26,6 +28,7 @@ func TestSubordinateIDs(t *testing.T) {
 		})
 		return
 	}
+	probetest.Need(t, probe.NSUser)
 	for _, program := range []string{"newuidmap", "newgidmap", "unshare", "setpriv", "mount"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip("needs the program " + program)

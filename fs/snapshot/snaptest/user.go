@@ -5,6 +5,9 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 // nobody is the ordinary user that tests run as.
@@ -24,6 +27,7 @@ func AsUser(t *testing.T, test string) {
 // ordinary user.
 func AsUserNS(t *testing.T, test string) {
 	t.Helper()
+	probetest.Need(t, probe.NSUser)
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}}
 	again(t, test, &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,

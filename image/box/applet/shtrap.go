@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 
+	"coracle/internal/sys"
+
 	"golang.org/x/sys/unix"
 	"mvdan.cc/sh/v3/interp"
 	"mvdan.cc/sh/v3/syntax"
@@ -317,7 +319,7 @@ func ulimit(hc *interp.HandlerContext, args []string) int {
 		lim.Cur = n * unit
 	}
 	lim.Max = lim.Cur
-	if err := unix.Setrlimit(res, &lim); err != nil {
+	if err := sys.Setrlimit(res, lim.Cur, lim.Max); err != nil {
 		fmt.Fprintf(hc.Stderr, "ulimit: %v\n", err)
 		return 1
 	}
