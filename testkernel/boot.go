@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/testkernel/kernels"
 	"coracle/testkernel/vm"
 )
 
@@ -41,11 +42,19 @@ func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(stri
 		Stdout: stdout, Stderr: stderr, Trace: trace,
 	}
 	if f.name != "" {
-		k, err := fetch(f.name, arch)
+		k, err := kernels.Named(f.name, arch)
 		if err != nil {
 			return codeFailed, err
 		}
-		c.Image, c.Modules = k.image, k.modules
+		if k.GOARCH() != arch && !(k.GOARCH() == "amd64" && arch == "386") {
+			return codeFailed, fmt.Errorf("kernel %s is for %s, and %s is a program for %s", k.Name, k.GOARCH(), args[0], arch)
+		}
+		got, err := kernels.Get(k, stderr)
+		if err != nil {
+			return codeFailed, err
+		}
+		c.Image, c.Modules, c.DTB, c.Machine = got.Image, got.Modules, got.DTB, k.Machine
+		c.Arch = k.GOARCH()
 	}
 	if c.Init, err = initProgram(arch); err != nil {
 		return codeFailed, err
@@ -86,9 +95,10 @@ func initProgram(arch string) (string, error) {
 	if arch == runtime.GOARCH {
 		return self, static(self)
 	}
-	out := filepath.Join(cacheDir(), "testkernel-"+arch)
+	out := filepath.Join(kernels.CacheDir(), "testkernel-"+arch)
 	cmd := exec.Command("go", "build", "-o", out, "coracle/testkernel")
-	cmd.Env = append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
+	// GOARM: what runs on every ARM.
+	cmd.Env = append(os.Environ(), "GOARCH="+arch, "GOARM=5", "CGO_ENABLED=0")
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the init for %s: %w: %s", arch, err, msg)
 	}

@@ -15,9 +15,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"strings"
 	"time"
 
 	"coracle/testkernel/guest"
+	"coracle/testkernel/kernels"
 	"coracle/testkernel/nosys"
 )
 
@@ -50,16 +53,20 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 	fs.StringVar(&f.append, "append", "", "`words` to add to the kernel's command line")
 	fs.IntVar(&f.memory, "m", 1024, "memory of the machine in `MiB`")
 	fs.DurationVar(&f.timeout, "timeout", 2*time.Minute, "kill the machine after this `time`")
+	get := fs.String("get", "", "only download or build the kernels of these `names`, joined by commas; all, or built, for those built from source")
 	list := fs.Bool("list", false, "list the kernels that -kernel knows")
 	verbose := fs.Bool("v", false, "say what is withheld and what cannot be, or show the machine's console")
 	if err := fs.Parse(args); err != nil {
 		return 2, nil // flag has said it
 	}
 	if *list {
-		for _, k := range kernels() {
-			fmt.Fprintf(stdout, "%-18s %-6s %s\n", k.name, k.arch, k.what)
+		for _, k := range kernels.All() {
+			fmt.Fprintf(stdout, "%-14s %-6s %s\n", k.Name, k.Arch, k.What)
 		}
 		return 0, nil
+	}
+	if *get != "" {
+		return codeOf(fetch(*get, stdout))
 	}
 	ways := 0
 	for _, s := range []string{*as, f.image, f.name} {
@@ -78,6 +85,35 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 		return boot(&f, fs.Args(), stdout, stderr, trace)
 	}
 	return withhold(*as, fs.Args(), trace)
+}
+
+// fetch gets kernels into the cache.
+func fetch(names string, log io.Writer) error {
+	for _, k := range kernels.All() {
+		if names == "all" || names == "built" && k.Built() {
+			names += "," + k.Name
+		}
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		if name == "all" || name == "built" {
+			continue
+		}
+		k, err := kernels.Named(name, runtime.GOARCH)
+		if err != nil {
+			return err
+		}
+		if _, err := kernels.Get(k, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func codeOf(err error) (int, error) {
+	if err != nil {
+		return codeFailed, err
+	}
+	return 0, nil
 }
 
 // withhold runs args as on a kernel of version.

@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,7 +22,9 @@ import (
 // Config says what to boot and what to run in it.
 type Config struct {
 	Image     string   // the kernel: bzImage or what QEMU's -kernel takes
-	Arch      string   // GOARCH of the kernel; "" for that of the program
+	Arch      string   // GOARCH of the kernel
+	Machine   string   // QEMU's name of the machine; "" for the one that is usual for Arch
+	DTB       string   // the machine's device tree; "" where it needs none
 	Modules   []string // files of modules to insert, in this order
 	InitrdDir string   // a tree that is put at the root; "" for none
 	Memory    int      // MiB
@@ -71,16 +72,12 @@ func GOARCH(file string) (string, error) {
 		return "amd64", nil
 	case elf.EM_386:
 		return "386", nil
+	case elf.EM_ARM:
+		return "arm", nil
+	case elf.EM_AARCH64:
+		return "arm64", nil
 	}
 	return "", fmt.Errorf("%s: no machine is known for %s", file, f.Machine)
-}
-
-// qemu is the program that emulates arch. A 386 program runs on either.
-func qemu(arch string) string {
-	if arch == "386" {
-		return "qemu-system-i386"
-	}
-	return "qemu-system-x86_64"
 }
 
 // Run boots the machine and returns the program's exit code, 128+n after
@@ -89,12 +86,13 @@ func Run(ctx context.Context, c Config) (int, error) {
 	if c.Trace == nil {
 		c.Trace = func(string, ...any) {}
 	}
-	prog, err := exec.LookPath(qemu(c.Arch))
-	if err != nil && c.Arch == "386" {
-		prog, err = exec.LookPath(qemu("amd64"))
-	}
+	board, err := boardOf(c.Machine, c.Arch)
 	if err != nil {
-		return 0, fmt.Errorf("%w: no %s in PATH; on Debian it is in the package qemu-system-x86", ErrNoQEMU, qemu(c.Arch))
+		return 0, err
+	}
+	prog, err := exec.LookPath(board.qemu)
+	if err != nil {
+		return 0, fmt.Errorf("%w: no %s in PATH; on Debian it is in the package %s", ErrNoQEMU, board.qemu, board.pkg)
 	}
 	if _, err := os.Stat(c.Image); err != nil {
 		return 0, fmt.Errorf("kernel image: %w", err)
@@ -105,7 +103,7 @@ func Run(ctx context.Context, c Config) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	initrd := filepath.Join(dir, "initrd")
-	if err := writeInitrd(initrd, &c); err != nil {
+	if err := writeInitrd(initrd, board.port, &c); err != nil {
 		return 0, fmt.Errorf("make the initramfs: %w", err)
 	}
 	port, err := net.Listen("unix", filepath.Join(dir, "port"))
@@ -117,20 +115,14 @@ func Run(ctx context.Context, c Config) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	m := &machine{c: &c, port: port}
-	cmd := exec.CommandContext(ctx, prog,
-		"-accel", "tcg", "-m", strconv.Itoa(c.Memory), "-smp", "1",
-		"-display", "none", "-no-reboot", "-nodefaults", "-net", "none",
-		"-kernel", c.Image, "-initrd", initrd,
-		"-append", strings.TrimSpace("console=ttyS0 panic=1 no_timer_check "+c.Append),
-		"-serial", "stdio",
-		"-chardev", "socket,id=port,path="+filepath.Join(dir, "port"), "-serial", "chardev:port")
+	cmd := exec.CommandContext(ctx, prog, board.args(&c, initrd, filepath.Join(dir, "port"))...)
 	cmd.Stdout, cmd.Stderr = m.console(), &m.complaint
 	cmd.WaitDelay = time.Second
 	return m.run(ctx, cmd)
 }
 
 // writeInitrd makes the initramfs.
-func writeInitrd(file string, c *Config) error {
+func writeInitrd(file, port string, c *Config) error {
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -151,15 +143,15 @@ func writeInitrd(file string, c *Config) error {
 	a.copy("/init", c.Init)
 	plan := Plan{
 		Args: append([]string{"/test/" + filepath.Base(c.Args[0])}, c.Args[1:]...),
-		Env:  c.Env, Dir: "/test", Port: "ttyS1", Seconds: int(c.Timeout.Seconds()),
+		Env:  c.Env, Dir: "/test", Port: port, Seconds: int(c.Timeout.Seconds()),
 	}
 	a.copy(plan.Args[0], c.Args[0])
 	// go test starts the wrapper in the package's directory.
 	if st, err := os.Stat("testdata"); err == nil && st.IsDir() {
 		a.tree("/test/testdata", "testdata")
 	}
-	for i, m := range c.Modules {
-		name := fmt.Sprintf("/modules/%03d-%s", i, filepath.Base(m))
+	for _, m := range c.Modules {
+		name := "/modules/" + filepath.Base(m)
 		a.copy(name, m)
 		plan.Modules = append(plan.Modules, name)
 	}
@@ -282,7 +274,7 @@ func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
 	case oops != "":
 		return m.failed(ErrPanic, "the kernel panicked "+at+": "+oops)
 	case ctx.Err() != nil && silent && !o.ready:
-		return m.failed(ErrSilent, fmt.Sprintf("no word from the kernel on its serial console in %v: it hangs early, is no kernel for this machine, or lacks CONFIG_SERIAL_8250_CONSOLE", m.c.Timeout))
+		return m.failed(ErrSilent, fmt.Sprintf("no word from the kernel on its serial console in %v: it hangs early, is no kernel for this machine, or has no driver of its serial port built in (CONFIG_SERIAL_8250_CONSOLE on a PC, CONFIG_SERIAL_AMBA_PL011_CONSOLE on ARM)", m.c.Timeout))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return m.failed(ErrTimeout, fmt.Sprintf("killed after %v, %s", m.c.Timeout, at))
 	case ctx.Err() != nil:

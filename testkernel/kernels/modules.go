@@ -1,4 +1,4 @@
-package main
+package kernels
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 // wanted are modules that coracle's rungs use and Debian does not build in.
 func wanted() []string {
 	return []string{
+		"crc32c_generic", // libcrc32c asks for it by an alias
 		"overlay", "veth", "bridge", "br_netfilter", "tun", "dummy", "macvlan", "fuse", "loop",
 		"nf_tables", "nft_nat", "nft_masq", "nft_chain_nat", "nft_ct",
 		"iptable_nat", "iptable_filter", "xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment",

@@ -1,0 +1,229 @@
+package kernels
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"coracle/testkernel/configs"
+)
+
+// What kernels are built from: the oldest source that Debian's archive has.
+const (
+	sourceSuite   = "bullseye"
+	sourcePackage = "linux-source-5.10"
+)
+
+// recipe is part of a built kernel's key: another recipe makes another kernel.
+const recipe = "1"
+
+// config is the whole configuration of k: base and the fragments after it, of
+// which a later line overrides an earlier one.
+func config(k Kernel) ([]byte, error) {
+	var out bytes.Buffer
+	for _, name := range append([]string{"base"}, k.fragments()...) {
+		data, err := configs.Files.ReadFile(name + ".config")
+		if err != nil {
+			return nil, fmt.Errorf("kernel %s: %w", k.Name, err)
+		}
+		out.Write(data)
+	}
+	return out.Bytes(), nil
+}
+
+// fragments are those that take something from base.
+func (k Kernel) fragments() []string {
+	if k.pkg == "base" {
+		return nil
+	}
+	return strings.Fields(k.pkg)
+}
+
+// patches are all patches, in the order of their names.
+func patches() ([][]byte, error) {
+	names, err := fs.Glob(configs.Files, "*.patch")
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for _, name := range names {
+		data, err := configs.Files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, data)
+	}
+	return all, nil
+}
+
+// buildKey names what k is built from, in 12 hexadecimal digits.
+func buildKey(k Kernel) (string, error) {
+	c, err := config(k)
+	if err != nil {
+		return "", err
+	}
+	p, err := patches()
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintln(h, sourceSuite, sourcePackage, recipe)
+	h.Write(c)
+	h.Write(bytes.Join(p, nil))
+	return hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+// build leaves in dir the kernel and "complete". All kernels are built in one
+// object tree, one after the other: what a configuration does not change is not
+// compiled again.
+func build(k Kernel, dir string, log io.Writer) error {
+	began := time.Now()
+	lock, err := lockFile(filepath.Join(CacheDir(), "objects.lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	src, err := source(log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "building kernel %s\n", k.Name)
+	c, err := config(k)
+	if err != nil {
+		return err
+	}
+	// Absolute: make changes into the object tree.
+	objects, err := filepath.Abs(filepath.Join(CacheDir(), "objects"))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(objects, 0o755); err != nil {
+		return err
+	}
+	wish := filepath.Join(objects, "wish.config")
+	if err := os.WriteFile(wish, c, 0o644); err != nil {
+		return err
+	}
+	if err := makeKernel(src, "O="+objects, "KCONFIG_ALLCONFIG="+wish, "allnoconfig"); err != nil {
+		return err
+	}
+	got, err := os.ReadFile(filepath.Join(objects, ".config"))
+	if err != nil {
+		return err
+	}
+	if err := honoured(k, string(c), string(got)); err != nil {
+		return err
+	}
+	if err := makeKernel(src, "O="+objects, fmt.Sprintf("-j%d", runtime.NumCPU()), "bzImage"); err != nil {
+		return err
+	}
+	image, err := os.ReadFile(filepath.Join(objects, "arch/x86/boot/bzImage"))
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		"vmlinuz": image, "config": got, "complete": []byte(filepath.Base(src) + "\n"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(log, "building kernel %s: %.0f s\n", k.Name, time.Since(began).Seconds())
+	return nil
+}
+
+// makeKernel calls make as the last in the queue for a processor.
+func makeKernel(src string, args ...string) error {
+	cmd := exec.Command("nice", append([]string{"-n", "15", "make", "-s", "-C", src}, args...)...)
+	// No name of this machine or user in the kernel.
+	cmd.Env = append(os.Environ(), "KBUILD_BUILD_USER=coracle", "KBUILD_BUILD_HOST=testkernel")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("make %s: %w (it wants gcc, make, bc, flex and bison): %s", args[len(args)-1], err, tail(out, 1500))
+	}
+	return nil
+}
+
+func tail(b []byte, n int) []byte { return bytes.TrimSpace(b[max(0, len(b)-n):]) }
+
+// honoured tells whether the configuration that came out has what was asked
+// for: an option whose needs are not met is dropped without a word, and one that
+// another selects comes back. What a fragment switches off may take options of
+// base with it, so that those are looked at where base is all there is.
+func honoured(k Kernel, wish, got string) error {
+	have := map[string]string{}
+	for line := range strings.Lines(got) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			have[name] = value
+		}
+	}
+	for line := range strings.Lines(wish) {
+		line = strings.TrimSpace(line)
+		if name, off := strings.CutSuffix(strings.TrimPrefix(line, "# "), " is not set"); off {
+			if have[name] != "" {
+				return fmt.Errorf("%s=%s came back: another option selects it", name, have[name])
+			}
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if ok && strings.HasPrefix(name, "CONFIG_") && k.pkg == "base" && have[name] != value {
+			return fmt.Errorf("%s was not taken: something that it depends on is off", line)
+		}
+	}
+	return nil
+}
+
+// source gets the kernel's source, once, and patches it.
+func source(log io.Writer) (string, error) {
+	top, err := filepath.Abs(filepath.Join(CacheDir(), "source"))
+	if err != nil {
+		return "", err
+	}
+	p, err := patches()
+	if err != nil {
+		return "", err
+	}
+	tree, stamp := filepath.Join(top, sourcePackage), filepath.Join(top, "complete")
+	sum := sha256.Sum256(bytes.Join(p, []byte(recipe)))
+	if got, err := os.ReadFile(stamp); err == nil && bytes.Equal(got, sum[:]) {
+		return tree, nil
+	}
+	fmt.Fprintf(log, "getting %s of Debian %s\n", sourcePackage, sourceSuite)
+	if err := os.RemoveAll(top); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(top, 0o755); err != nil {
+		return "", err
+	}
+	a, err := newApt(top, sourceSuite, "amd64")
+	if err != nil {
+		return "", err
+	}
+	defer a.remove()
+	if err := a.fetch(a.dir, sourcePackage); err != nil {
+		return "", err
+	}
+	// What is large and not for a PC stays packed.
+	tar := exec.Command("nice", "-n", "15", "tar", "-xJf", filepath.Join(a.dir, "usr/src", sourcePackage+".tar.xz"), "-C", top,
+		"--exclude=*/arch/[a-w]*/*", "--exclude=*/Documentation/[a-z]*", "--exclude=*/tools/testing", "--exclude=*/drivers/gpu/drm/amd/include")
+	if out, err := tar.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("unpack the source: %w: %s", err, tail(out, 500))
+	}
+	for _, data := range p {
+		cmd := exec.Command("patch", "-p1", "-s", "-d", tree)
+		cmd.Stdin = bytes.NewReader(data)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("patch the source: %w: %s", err, tail(out, 500))
+		}
+	}
+	return tree, os.WriteFile(stamp, sum[:], 0o644)
+}
