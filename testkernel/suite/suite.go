@@ -21,6 +21,7 @@ var Packages = []string{
 	"coracle/backends/limits/rlimits",
 	"coracle/backends/limits/cgroup1",
 	"coracle/backends/limits/cgroup2",
+	"coracle/backends/isolate/agent",
 	"coracle/backends/isolate/namespaces",
 	"coracle/backends/isolate/userns",
 	"coracle/backends/isolate/chroot",

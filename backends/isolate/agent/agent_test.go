@@ -15,12 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This binary is also the agent under test, the second stage that it starts,
-// and a client of another user.
+// This binary is also the agent under test, its program, the second stage that it
+// starts, and a client of another user.
 func TestMain(m *testing.M) {
 	switch {
 	case os.Args[0] == "agent":
 		os.Exit(agentMain())
+	case os.Args[0] == "program":
+		time.Sleep(time.Minute)
+		os.Exit(0)
 	case os.Args[0] == "stage":
 		// Until the client closes its end, or a signal.
 		n, _ := os.NewFile(3, "talk").Read(make([]byte, 1))
@@ -42,7 +45,7 @@ func agentMain() int {
 	unix.CloseOnExec(3)
 	in := NewInit()
 	sys := &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	program, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: sys})
+	program, err := syscall.ForkExec("/proc/self/exe", []string{"program"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2}, Sys: sys})
 	if err == nil {
 		err = in.Listen(3, func(fds []uintptr) (int, error) {
 			return syscall.ForkExec("/proc/self/exe", []string{"stage"}, &syscall.ProcAttr{Files: fds, Sys: sys})

@@ -17,6 +17,8 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/stage"
+	"coracle/probe"
+	"coracle/probe/probetest"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -28,6 +30,8 @@ type Harness struct {
 	PIDNamespace bool
 	// Agent: the first process is an agent, and the program its child.
 	Agent bool
+	// Enters names what the driver needs for Enter.
+	Enters []probe.Feature
 	// UserNS: devices are bound, and the user may be the only one mapped.
 	UserNS bool
 }
@@ -387,6 +391,7 @@ func initReaps(t *testing.T, h Harness) {
 }
 
 func enter(t *testing.T, h Harness) {
+	probetest.Need(t, h.Enters...)
 	x := newBox(t, h)
 	x.spec.Process.Env = append(x.spec.Process.Env, "MARK=1")
 	p, err := x.start("sleep", "60")

@@ -6,6 +6,7 @@ import (
 
 	"coracle/backends/isolate/isolatetest"
 	"coracle/backends/isolate/stage"
+	"coracle/probe"
 )
 
 func TestMain(m *testing.M) {
@@ -17,7 +18,7 @@ func TestConformance(t *testing.T) {
 		t.Skip("needs root: namespaces without a user namespace")
 	}
 	isolatetest.Run(t, func(*testing.T) isolatetest.Harness {
-		return isolatetest.Harness{Driver: New(), PIDNamespace: true}
+		return isolatetest.Harness{Driver: New(), PIDNamespace: true, Enters: []probe.Feature{probe.NSMountSetns, probe.NSPIDSetns}}
 	})
 }
 

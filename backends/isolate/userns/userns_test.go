@@ -25,7 +25,7 @@ const ordinary = 42018
 func TestConformance(t *testing.T) {
 	if os.Geteuid() != 0 {
 		isolatetest.Run(t, func(*testing.T) isolatetest.Harness {
-			return isolatetest.Harness{Driver: New(Maps()), PIDNamespace: true, UserNS: true}
+			return isolatetest.Harness{Driver: New(Maps()), PIDNamespace: true, UserNS: true, Enters: []probe.Feature{probe.NSUserSetns}}
 		})
 		return
 	}
