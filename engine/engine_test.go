@@ -478,11 +478,13 @@ func killCase(t *testing.T, h *harness) {
 	if err := h.open().Stop(ctx, id, "", &one); err != nil {
 		t.Error(err)
 	}
-	if d := time.Since(begin); d > 5*time.Second || h.drivers().Isolation != "chroot" && d < time.Second {
+	// A first process without a handler of TERM does not get it (pid_namespaces(7)).
+	first := h.drivers().Isolation != "chroot" && h.drivers().Entering != "agent"
+	if d := time.Since(begin); d > 5*time.Second || first && d < time.Second {
 		t.Errorf("stop took %v", d)
 	}
 	info, err := h.open().Inspect(ctx, id, false)
-	if err != nil || info.State.ExitCode != 137 && h.drivers().Isolation != "chroot" {
+	if err != nil || first != (info.State.ExitCode == 137) {
 		t.Errorf("%+v %v", info.State, err)
 	}
 }
