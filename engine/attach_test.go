@@ -136,17 +136,17 @@ func TestStrict(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	h := newHarness(t, "")
 	for want, change := range map[string]func(*CreateOptions){
-		"Unable to find image 'nosuch:latest' locally": func(o *CreateOptions) { o.Config.Image = "nosuch" },
-		"Invalid container name (b@d)":                 func(o *CreateOptions) { o.Name = "b@d" },
-		"published ports: not available":               func(o *CreateOptions) { o.Host.PublishAllPorts = true },
-		"network mode mynet: not available":            func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
-		"restart policies: not available":              func(o *CreateOptions) { o.Host.RestartPolicy.Name = "always" },
-		"Minimum memory limit allowed is 6MB":          func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
-		"needs to be an absolute path":                 func(o *CreateOptions) { o.Config.WorkingDir = "x" },
-		"invalid signal: NOSUCH":                       func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },
-		"no log driver named 'syslog'":                 func(o *CreateOptions) { o.Host.LogConfig.Type = "syslog" },
-		"CAP_NOSUCH":                                   func(o *CreateOptions) { o.Host.CapAdd = []string{"NOSUCH"} },
-		"no command specified":                         func(o *CreateOptions) { o.Config.Cmd = nil },
+		"No such image: nosuch:latest":        func(o *CreateOptions) { o.Config.Image, o.Pull = "nosuch", "never" },
+		"Invalid container name (b@d)":        func(o *CreateOptions) { o.Name = "b@d" },
+		"published ports: not available":      func(o *CreateOptions) { o.Host.PublishAllPorts = true },
+		"network mode mynet: not available":   func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
+		"restart policies: not available":     func(o *CreateOptions) { o.Host.RestartPolicy.Name = "always" },
+		"Minimum memory limit allowed is 6MB": func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
+		"needs to be an absolute path":        func(o *CreateOptions) { o.Config.WorkingDir = "x" },
+		"invalid signal: NOSUCH":              func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },
+		"no log driver named 'syslog'":        func(o *CreateOptions) { o.Host.LogConfig.Type = "syslog" },
+		"CAP_NOSUCH":                          func(o *CreateOptions) { o.Host.CapAdd = []string{"NOSUCH"} },
+		"no command specified":                func(o *CreateOptions) { o.Config.Cmd = nil },
 	} {
 		o := CreateOptions{Config: &container.Config{Image: "testbox", Cmd: sh("true")}, Host: &container.HostConfig{}}
 		change(&o)

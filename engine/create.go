@@ -17,7 +17,6 @@ import (
 	"coracle/engine/volume"
 	"coracle/fs/snapshot"
 	"coracle/image"
-	"coracle/image/box"
 	"coracle/image/platform"
 
 	"github.com/moby/moby/api/types/container"
@@ -39,7 +38,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (id string, warn
 			return "", nil, err
 		}
 	}
-	img, err := e.image(ctx, opt.Config.Image, opt.Platform, opt.Pull)
+	img, err := imageFor(ctx, e.source, &opt)
 	if err != nil {
 		return "", nil, err
 	}
@@ -71,26 +70,6 @@ func (e *Engine) checkName(name string) error {
 		return nameTaken(&record.NameTakenError{Name: name, ID: id})
 	}
 	return err
-}
-
-// image finds the image, and makes the built-in one.
-func (e *Engine) image(ctx context.Context, ref, plat, pull string) (*image.Image, error) {
-	if ref == "" {
-		return nil, fail(Invalid, nil, "no image was named")
-	}
-	if pull == "always" && !box.IsBox(ref) {
-		return nil, fail(Unavailable, nil, "Unable to pull image '%s': pulling from a registry is not possible yet", ref)
-	}
-	if box.IsBox(ref) {
-		if _, err := box.Ensure(ctx, e.images); err != nil {
-			return nil, fmt.Errorf("built-in image: %w", err)
-		}
-	}
-	img, err := e.images.Get(ctx, ref, plat)
-	if err != nil {
-		return nil, noImage(ref, err)
-	}
-	return img, nil
 }
 
 func newID() string {
@@ -154,7 +133,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		return err
 	}
 	if c.Layer != "" && !snaps.Has(c.Layer) {
-		if err := unpack(ctx, e.images, snaps, img); err != nil {
+		if err := e.source.Unpack(ctx, snaps, img); err != nil {
 			return fmt.Errorf("unpack image %s: %w", c.Config.Image, err)
 		}
 	}
@@ -201,15 +180,6 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		lock.Release()
 		return err
 	}
-}
-
-func unpack(ctx context.Context, images *image.Store, snaps snapshot.Driver, img *image.Image) error {
-	if u, ok := snaps.(interface {
-		UnpackImage(ctx context.Context, id string) error
-	}); ok {
-		return u.UnpackImage(ctx, img.ID)
-	}
-	return snaps.Unpack(ctx, images.SnapshotLayers(img))
 }
 
 // furnish makes what a container has beside its root filesystem.

@@ -43,8 +43,10 @@ type CreateOptions struct {
 	Name     string // "" for a made-up one
 	Platform string
 	Pull     string // "missing" (default), "never", "always"
-	Config   *container.Config
-	Host     *container.HostConfig
+	// Pulling is told of a pull; it may be nil.
+	Pulling func(PullEvent)
+	Config  *container.Config
+	Host    *container.HostConfig
 	// PIDFile receives the host PID of the container's first process.
 	PIDFile string
 }

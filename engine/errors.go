@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"coracle/backends/isolate"
+	"coracle/engine/fetch"
 	"coracle/engine/record"
 	"coracle/image"
 	"coracle/image/name"
@@ -91,7 +92,9 @@ func noImage(ref string, err error) error {
 		if r, e := name.Parse(ref); e == nil {
 			ref = r.WithTag().Familiar()
 		}
-		return fail(NotFound, err, "Unable to find image '%s' locally: pulling from a registry is not possible yet; bring it in with load or import", ref)
+		return fail(NotFound, err, "No such image: %s", ref)
+	case fetch.Absent(err):
+		return &Error{Kind: NotFound, Err: err}
 	case errors.Is(err, image.ErrAmbiguous), errors.Is(err, image.ErrInvalid):
 		return invalid(err)
 	}

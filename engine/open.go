@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"coracle/backends"
+	"coracle/engine/fetch"
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/remains"
@@ -21,6 +22,7 @@ type Engine struct {
 	opt    Options
 	store  *record.Store
 	images *image.Store
+	source *fetch.Source
 	report *probe.Report
 	sel    *backends.Selection
 	mach   *machine.Machine
@@ -58,6 +60,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 		return nil, stateError(opt.Root, err)
 	}
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
+	e.source = newSource(e)
 	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers()}
 	return e, nil
 }

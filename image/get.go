@@ -243,3 +243,17 @@ func (s *Store) List(ctx context.Context) ([]*Image, error) {
 	})
 	return out, ctx.Err()
 }
+
+// mediaTypeOf tells what a manifest's bytes are. The older OCI ones do not say.
+func mediaTypeOf(raw []byte) (string, error) {
+	var m struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return "", fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+	}
+	if m.MediaType == "" {
+		return ocispec.MediaTypeImageManifest, nil
+	}
+	return m.MediaType, nil
+}

@@ -30,12 +30,21 @@ func (s *Store) openLayer(ctx context.Context, l Layer) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w: %w", l.Digest, ErrDamaged, err)
 	}
-	r := &layerReader{f: f, layer: l, blob: sha256.New()}
-	r.raw = io.TeeReader(ctxReader{ctx, f}, r.blob)
+	return readLayer(ctx, f, l, false)
+}
+
+// readLayer reads the tar of a layer whose blob is src. right: src itself does
+// not end unless the blob's digest is right.
+func readLayer(ctx context.Context, src io.ReadCloser, l Layer, right bool) (io.ReadCloser, error) {
+	r := &layerReader{f: src, layer: l, raw: ctxReader{ctx, src}}
+	if !right {
+		r.blob = sha256.New()
+		r.raw = io.TeeReader(r.raw, r.blob)
+	}
 	tar, kind, err := codec.Auto(r.raw)
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("layer %s: %w: %w", l.Digest, ErrDamaged, err)
+		src.Close()
+		return nil, fmt.Errorf("layer %s: %w: %w", l.Digest, r.blame(), err)
 	}
 	r.tar = tar
 	if kind != codec.Plain || l.Digest != l.DiffID { // else one digest is both
@@ -45,13 +54,21 @@ func (s *Store) openLayer(ctx context.Context, l Layer) (io.ReadCloser, error) {
 }
 
 type layerReader struct {
-	f     *os.File
+	f     io.Closer
 	layer Layer
 	raw   io.Reader
 	tar   io.ReadCloser
-	blob  hash.Hash
+	blob  hash.Hash // nil: checked by who gives us the blob
 	diff  hash.Hash // nil: as blob
 	err   error
+}
+
+// blame is the class of an error in the bytes.
+func (r *layerReader) blame() error {
+	if r.blob == nil {
+		return ErrInvalid // they were made so
+	}
+	return ErrDamaged
 }
 
 func (r *layerReader) Read(p []byte) (int, error) {
@@ -67,7 +84,7 @@ func (r *layerReader) Read(p []byte) (int, error) {
 	}
 	if !errors.Is(err, io.EOF) {
 		if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+			err = fmt.Errorf("%w: %w", r.blame(), err)
 		}
 		r.err = fmt.Errorf("layer %s: %w", r.layer.Digest, err)
 	} else {
@@ -80,12 +97,14 @@ func (r *layerReader) verify() error {
 	if _, err := io.Copy(io.Discard, r.raw); err != nil { // what stands behind the compressed stream
 		return fmt.Errorf("layer %s: %w", r.layer.Digest, err)
 	}
-	if got := sumOf(r.blob); got != r.layer.Digest {
-		return fmt.Errorf("layer %s: %w: the blob's digest is %s", r.layer.Digest, ErrDamaged, got)
+	if r.blob != nil {
+		if got := sumOf(r.blob); got != r.layer.Digest {
+			return fmt.Errorf("layer %s: %w: the blob's digest is %s", r.layer.Digest, ErrDamaged, got)
+		}
 	}
 	if r.diff != nil {
 		if got := sumOf(r.diff); got != r.layer.DiffID {
-			return fmt.Errorf("layer %s: %w: its tar's digest is %s, not %s", r.layer.Digest, ErrDamaged, got, r.layer.DiffID)
+			return fmt.Errorf("layer %s: %w: its tar's digest is %s, not %s", r.layer.Digest, r.blame(), got, r.layer.DiffID)
 		}
 	}
 	return io.EOF

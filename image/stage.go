@@ -212,8 +212,11 @@ type mover struct {
 	s     *Store
 	blobs map[string]blob
 	done  map[string]bool
-	fresh []string
+	fresh []moved
 }
+
+// moved is a blob that the store did not have.
+type moved struct{ from, to string }
 
 // move moves digests in; unless all, only those that the store has already.
 func (m *mover) move(digests []string, all bool) error {
@@ -238,14 +241,15 @@ func (m *mover) move(digests []string, all bool) error {
 		}
 		m.done[d] = true
 		if errors.Is(err, os.ErrNotExist) {
-			m.fresh = append(m.fresh, to)
+			m.fresh = append(m.fresh, moved{b.path, to})
 		}
 	}
 	return nil
 }
 
+// undo moves back: what was received need not be received again.
 func (m *mover) undo() {
-	for _, p := range m.fresh {
-		os.Remove(p)
+	for _, f := range m.fresh {
+		os.Rename(f.to, f.from)
 	}
 }

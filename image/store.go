@@ -135,7 +135,7 @@ func (s *layout) adoptable() error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case versionFile, lockFile, tmpDir, indexFile, layoutFile, "blobs", "lost+found":
+		case versionFile, lockFile, tmpDir, partialDir, indexFile, layoutFile, "blobs", "lost+found":
 		default:
 			return fmt.Errorf("%w: %s holds %q", ErrNotStore, s.dir, e.Name())
 		}

@@ -10,6 +10,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/engine"
 	"coracle/image"
+	"coracle/image/registry"
 	"coracle/probe"
 )
 
@@ -80,18 +81,36 @@ func programHint(err error) string {
 
 func imageHint(err error) string {
 	switch {
-	case errors.Is(err, image.ErrNotFound) && strings.HasPrefix(err.Error(), "Unable to find"):
-		return "bring it in with 'coracle load' or 'coracle import', or use the built-in image: box"
 	case errors.Is(err, image.ErrNotFound):
 		return "'coracle images' lists the images"
 	case errors.Is(err, image.ErrAmbiguous):
 		return "give more digits of the ID"
 	case errors.Is(err, image.ErrInUse):
 		return "remove its containers first ('coracle ps -a' lists them), or use --force"
-	case errors.Is(err, image.ErrInvalid):
+	case errors.Is(err, registry.ErrLimited):
+		return "wait, or log in with 'coracle login': registries let known users pull more; or name a mirror in /etc/coracle/config.json"
+	case errors.Is(err, registry.ErrDenied):
+		return "check the name, or log in to the registry with 'coracle login'"
+	case errors.Is(err, registry.ErrReach):
+		return reachHint(err)
+	case errors.As(err, new(*archiveError)) && errors.Is(err, image.ErrInvalid):
 		return "the archive is damaged or cut off: make it or copy it again; nothing of it was kept"
 	}
 	return ""
+}
+
+// reachHint is about a registry that does not answer as it should.
+func reachHint(err error) string {
+	s := err.Error()
+	switch {
+	case strings.Contains(s, "certificate"):
+		return "put the registry's authority into /etc/docker/certs.d/HOST:PORT/ca.crt"
+	case strings.Contains(s, "server gave HTTP response"):
+		return "the registry speaks plain HTTP: list it under insecure-registries in /etc/coracle/config.json if that is meant"
+	case strings.Contains(s, "no such host"), strings.Contains(s, "refused"), strings.Contains(s, "timeout"), strings.Contains(s, "unreachable"):
+		return "check the network, the registry's name, and HTTPS_PROXY if there is a proxy; what has come is kept for the next attempt"
+	}
+	return "pull again: what has come is kept, and gone on with"
 }
 
 func containerHint(err error) string {

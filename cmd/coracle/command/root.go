@@ -62,6 +62,10 @@ func verbs() []entry {
 		{newImages, []string{"images", "image ls", "image list"}},
 		{newImport, []string{"import", "image import"}},
 		{newLoad, []string{"load", "image load"}},
+		{newPull, []string{"pull", "image pull"}},
+		{newLogin, []string{"login"}},
+		{newLogout, []string{"logout"}},
+		{newManifestInspect, []string{"manifest inspect"}},
 		{newRmi, []string{"rmi", "image rm", "image remove"}},
 		{newTag, []string{"tag", "image tag"}},
 		{newProbe, []string{"probe"}},
@@ -256,6 +260,8 @@ func group(word string) string {
 		return "Manage containers"
 	case "image":
 		return "Manage images"
+	case "manifest":
+		return "Look at image manifests and manifest lists"
 	case "system":
 		return "Manage coracle"
 	}

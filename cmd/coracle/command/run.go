@@ -113,7 +113,11 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 	if err != nil {
 		return "", nil, err
 	}
+	// Nothing but the container's ID goes to the output.
+	show, done := display(t.Err, c.Bool("quiet"))
+	o.Pulling = show
 	id, warnings, err := eng.Create(c.Context, o)
+	done()
 	for _, w := range warnings {
 		t.warn(w)
 	}

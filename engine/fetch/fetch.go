@@ -1,0 +1,152 @@
+// Package fetch has images ready for containers: the built-in one, those of the
+// store, and those of registries, with their layers unpacked. It decides nothing
+// about containers.
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"coracle/fs/snapshot"
+	"coracle/image"
+	"coracle/image/box"
+	"coracle/image/name"
+	"coracle/image/registry"
+	"coracle/internal/config"
+)
+
+// When an image is pulled before a container is made of it.
+const (
+	Missing = "missing"
+	Always  = "always"
+	Never   = "never"
+)
+
+// What callers of the engine need of packages below, so that they need not know
+// them.
+type (
+	Event  = registry.Event
+	Pulled = registry.Pulled
+	Client = registry.Client
+)
+
+// Absent tells whether a registry said that there is no such image, or not for us.
+func Absent(err error) bool {
+	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrDenied)
+}
+
+// Source gives images.
+type Source struct {
+	Images *image.Store
+	// Snapshots is the driver that new containers use; an error where this machine
+	// can make none.
+	Snapshots func() (snapshot.Driver, error)
+
+	once   sync.Once
+	client *Client
+	err    error
+}
+
+// Registry is the client of registries, set up as the configuration file says.
+func (s *Source) Registry() (*Client, error) {
+	s.once.Do(func() {
+		f, err := config.Load(config.Path())
+		if err != nil {
+			s.err = err
+			return
+		}
+		s.client = registry.New(f)
+	})
+	return s.client, s.err
+}
+
+// Image finds an image, makes the built-in one, or pulls: when is Missing (or ""),
+// Always or Never. report, which may be nil, is told of a pull.
+func (s *Source) Image(ctx context.Context, ref, platform, when string, report func(Event)) (*image.Image, error) {
+	if box.IsBox(ref) {
+		if _, err := box.Ensure(ctx, s.Images); err != nil {
+			return nil, fmt.Errorf("built-in image: %w", err)
+		}
+		when = Never
+	}
+	if when == Always {
+		return s.pulled(ctx, ref, platform, report)
+	}
+	img, err := s.Images.Get(ctx, ref, platform)
+	if err == nil || when == Never || !errors.Is(err, image.ErrNotFound) {
+		return img, err
+	}
+	n, bad := name.Parse(ref)
+	if bad != nil {
+		return nil, err // an ID that there is not
+	}
+	if report != nil {
+		report(Event{Line: fmt.Sprintf("Unable to find image '%s' locally", n.WithTag().Familiar())})
+	}
+	return s.pulled(ctx, ref, platform, report)
+}
+
+func (s *Source) pulled(ctx context.Context, ref, platform string, report func(Event)) (*image.Image, error) {
+	p, err := s.Pull(ctx, ref, platform, report)
+	if err != nil {
+		return nil, err
+	}
+	return s.Images.Get(ctx, p.ID, "")
+}
+
+// Pull brings an image into the store and unpacks it, so that the first container
+// need not.
+func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Event)) (*Pulled, error) {
+	n, err := name.Parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	if n.FamiliarRepo() == "scratch" {
+		return nil, fmt.Errorf("%w: 'scratch' is a reserved name", name.ErrFormat)
+	}
+	client, err := s.Registry()
+	if err != nil {
+		return nil, err
+	}
+	opt := registry.PullOptions{Platform: platform, Report: report}
+	// Where there is no driver, the image is kept for a machine or a day that has one.
+	driver, err := s.Snapshots()
+	remote, elsewhere := driver.(imageUnpacker)
+	if err == nil && !elsewhere {
+		opt.Unpack = driver.Unpack
+	}
+	out, perr := client.Pull(ctx, s.Images, n, opt)
+	if perr != nil {
+		return nil, perr
+	}
+	if elsewhere && err == nil {
+		if err := remote.UnpackImage(ctx, out.ID); err != nil {
+			return nil, fmt.Errorf("unpack image %s: %w", ref, err)
+		}
+	}
+	if report != nil {
+		report(Event{Line: "Digest: " + out.Digest})
+		state := "Image is up to date for "
+		if out.Fresh {
+			state = "Downloaded newer image for "
+		}
+		report(Event{Line: "Status: " + state + out.Ref.Familiar()})
+	}
+	return out, nil
+}
+
+// imageUnpacker is a driver that works in another process, to which no stream can
+// be handed.
+type imageUnpacker interface {
+	UnpackImage(ctx context.Context, id string) error
+}
+
+// Unpack makes the layers of an image of the store present.
+func (s *Source) Unpack(ctx context.Context, driver snapshot.Driver, img *image.Image) error {
+	if u, ok := driver.(imageUnpacker); ok {
+		return u.UnpackImage(ctx, img.ID)
+	}
+	return driver.Unpack(ctx, s.Images.SnapshotLayers(img))
+}
