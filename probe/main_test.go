@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"coracle/internal/sys"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -56,7 +58,7 @@ func prepareChild(how string) error {
 		return os.WriteFile("/proc/sys/user/max_user_namespaces", []byte(arg), 0)
 	case "files":
 		n, _ := strconv.Atoi(arg)
-		return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(n), Max: uint64(n)})
+		return sys.Setrlimit(unix.RLIMIT_NOFILE, uint64(n), uint64(n))
 	case "enosys", "eperm":
 		return denyCalls(name, arg)
 	}
@@ -133,6 +135,15 @@ func openDir(t *testing.T, mode os.FileMode) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// need skips the test where a feature was found not to work. The suite that
+// testkernel runs polices these findings.
+func need(t *testing.T, f Feature) {
+	t.Helper()
+	if r := run(t, Options{StateDir: t.TempDir()}); r.Lacks(f) {
+		t.Skipf("missing feature: %s: %s", f, r.Get(f).Why)
+	}
 }
 
 func needRoot(t *testing.T) {

@@ -118,7 +118,10 @@ func fresh(ctx context.Context, id *identity, old *Report, stale []Feature) (*Re
 			mu.Lock()
 			defer mu.Unlock()
 			for _, res := range found {
-				r.Results[res.Feature] = res
+				// What stood beside a stale one in its group is as good as before.
+				if old == nil || wanted[res.Feature] {
+					r.Results[res.Feature] = res
+				}
 			}
 		})
 	}
