@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(MonitorMain(os.Args))
 	case FileOpName:
 		os.Exit(FileOpMain())
+	case execClientName:
+		os.Exit(execClient(os.Args[1:]))
 	case "coracle-foreground":
 		os.Exit(foreground(os.Args[1:]))
 	}
@@ -227,10 +229,12 @@ func rungs() []string {
 	if os.Geteuid() != 0 {
 		return []string{
 			"isolation=userns,rootfs=overlay-userns", "isolation=userns,rootfs=copy", "isolation=userns,rootfs=copy,limits=rlimits",
+			"isolation=userns,rootfs=overlay-userns,entering=agent",
 		}
 	}
 	return []string{
 		"isolation=namespaces,rootfs=overlay", "isolation=namespaces,rootfs=copy", "isolation=namespaces,rootfs=overlay,limits=rlimits",
+		"isolation=namespaces,rootfs=overlay,entering=agent",
 		"isolation=chroot,rootfs=overlay", "isolation=chroot,rootfs=copy", "isolation=chroot,rootfs=copy,limits=rlimits",
 	}
 }
@@ -271,7 +275,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-test.run=^TestRungs$", "-test.v", "-test.timeout=240s")
+	cmd := exec.Command(binary, "-test.run=^(TestRungs|TestExec)$", "-test.v", "-test.timeout=240s")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "XDG_RUNTIME_DIR=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 42019, Gid: 42019}}
 	out, err := cmd.CombinedOutput()

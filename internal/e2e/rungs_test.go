@@ -32,6 +32,9 @@ func rungs() []rung {
 		{name: "user+copy", backend: "isolation=userns,rootfs=copy", fs: "tmpfs", uid: ordinary, pidns: true},
 		{name: "chroot+copy", backend: "isolation=chroot,rootfs=copy", fs: "tmpfs"},
 		{name: "chroot+copy without mount namespaces", backend: "isolation=chroot,rootfs=copy", fs: "tmpfs", takes: "mountns"},
+		// The program is a child of the first process there.
+		{name: "agent", backend: "isolation=namespaces,entering=agent"},
+		{name: "user+agent", backend: "isolation=userns,entering=agent", uid: ordinary},
 		{name: "cgroup v1", backend: "limits=cgroup1", pidns: true},
 		{name: "no cgroups", backend: "limits=rlimits", pidns: true},
 	}
