@@ -26,6 +26,7 @@ type clientVersion struct {
 	APIVersion string `json:"ApiVersion"`
 	GitCommit  string
 	GoVersion  string
+	BuildTime  string
 	Os         string
 	Arch       string
 	Context    string
@@ -38,6 +39,7 @@ type serverVersion struct {
 	MinAPIVersion string
 	GitCommit     string
 	GoVersion     string
+	BuildTime     string
 	Os            string
 	Arch          string
 	KernelVersion string
@@ -68,10 +70,10 @@ func newVersion(t *tool) *verb {
 func thisVersion() versions {
 	ver, commit := version.Get()
 	v := versions{
-		Client: clientVersion{ver, apiVersion, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, "default"},
+		Client: clientVersion{ver, apiVersion, commit, runtime.Version(), version.Built(), runtime.GOOS, runtime.GOARCH, "default"},
 		Server: serverVersion{
 			Version: ver, APIVersion: apiVersion, MinAPIVersion: minAPIVersion, GitCommit: commit,
-			GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
+			GoVersion: runtime.Version(), BuildTime: version.Built(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
 		},
 	}
 	v.Server.Platform.Name = "coracle"
@@ -94,6 +96,7 @@ func printVersion(w io.Writer, v versions) {
 	line("API version", v.Client.APIVersion)
 	line("Go version", v.Client.GoVersion)
 	line("Git commit", v.Client.GitCommit)
+	line("Built", v.Client.BuildTime)
 	line("OS/Arch", v.Client.Os+"/"+v.Client.Arch)
 	line("Context", v.Client.Context)
 	b.WriteString("\nServer: coracle (this program: there is no daemon)\n")
@@ -101,6 +104,7 @@ func printVersion(w io.Writer, v versions) {
 	line("API version", v.Server.APIVersion+" (minimum version "+v.Server.MinAPIVersion+")")
 	line("Go version", v.Server.GoVersion)
 	line("Git commit", v.Server.GitCommit)
+	line("Built", v.Server.BuildTime)
 	line("OS/Arch", v.Server.Os+"/"+v.Server.Arch)
 	line("Kernel version", v.Server.KernelVersion)
 	io.WriteString(w, b.String())
