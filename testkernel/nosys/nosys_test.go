@@ -92,9 +92,38 @@ func try() {
 	fmt.Println("ns/mnt", errno(err))
 	text, err := os.ReadFile("/proc/filesystems")
 	fmt.Println("listed", strings.Contains(string(text), "\toverlay\n"), strings.Contains(string(text), "\ttmpfs\n"), errno(err))
+	tryFiles()
 	var fds [2]int
 	fmt.Println("pipe2", errno(unix.Pipe2(fds[:], unix.O_CLOEXEC)))
 	fmt.Println("pointer", unsafe.Sizeof(uintptr(0)))
+}
+
+// tryFiles looks at what is found by a directory, an option or an attribute.
+func tryFiles() {
+	proc, _ := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	var st unix.Stat_t
+	fmt.Println("relative", errno(unix.Fstatat(proc, "self/ns/mnt", &st, 0)), errno(unix.Fstatat(proc, "self/stat", &st, 0)))
+	_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/ns/mnt", os.Getpid()))
+	fmt.Println("task", errno(err))
+	fmt.Println("volatile", errno(unix.Mount("o", "/nonexistent-target", "overlay", 0, "lowerdir=/,volatile")))
+	text, _ := os.ReadFile("/proc/cgroups")
+	fmt.Println("pids", strings.Contains(string(text), "pids\t"), strings.Contains(string(text), "memory\t"))
+	fmt.Println("group", errno(unix.Mount("o", "/nonexistent-target", "cgroup", 0, "pids")))
+	if os.Geteuid() != 0 {
+		return
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "coracle-nosys")
+	if err != nil {
+		return
+	}
+	defer os.RemoveAll(dir)
+	fmt.Println("trusted", errno(unix.Setxattr(dir, "trusted.x", []byte("x"), 0)))
+	file := filepath.Join(dir, "cgroup.procs")
+	_ = os.WriteFile(file+".other", nil, 0o600)
+	_, err = os.OpenFile(file+".other", os.O_WRONLY, 0)
+	fmt.Println("other", errno(err))
+	_, err = os.OpenFile(file, os.O_WRONLY, 0)
+	fmt.Println("procs", errno(err))
 }
 
 // unseenByFilters are calls of the kernel's own trampolines, which no filter is
@@ -152,6 +181,7 @@ func TestWithheld(t *testing.T) {
 			} else {
 				has("subreaper 0")
 			}
+			hasFiles(has, v)
 			if v.Less(Version{3}) {
 				has(fmt.Sprintf("ns/net %d", int(unix.ENOENT)))
 			} else {
@@ -163,6 +193,33 @@ func TestWithheld(t *testing.T) {
 			}
 			has(fmt.Sprintf("tmpfs %d", errno(unix.Mount("o", "/nonexistent-target", "tmpfs", 0, ""))))
 		})
+	}
+}
+
+// hasFiles checks what tryFiles printed.
+func hasFiles(has func(string), v Version) {
+	at := func(since Version, before, after unix.Errno) int {
+		if v.Less(since) {
+			return int(before)
+		}
+		return int(after)
+	}
+	has(fmt.Sprintf("relative %d 0", at(Version{3, 8}, unix.ENOENT, 0)))
+	has(fmt.Sprintf("task %d", at(Version{3, 8}, unix.ENOENT, 0)))
+	switch {
+	case v.Less(Version{3, 18}):
+		has(fmt.Sprintf("volatile %d", int(unix.ENODEV)))
+	case os.Geteuid() == 0:
+		has(fmt.Sprintf("volatile %d", at(Version{5, 10}, unix.EINVAL, unix.ENOENT)))
+	}
+	text, _ := os.ReadFile("/proc/cgroups")
+	here := func(name string) bool { return strings.Contains(string(text), name+"\t") }
+	has(fmt.Sprintf("pids %v %v", here("pids") && !v.Less(Version{4, 3}), here("memory")))
+	if os.Geteuid() == 0 {
+		has(fmt.Sprintf("group %d", at(Version{4, 3}, unix.EINVAL, unix.ENOENT)))
+		has(fmt.Sprintf("trusted %d", at(Version{3, 1}, unix.EOPNOTSUPP, 0)))
+		has("other 0")
+		has(fmt.Sprintf("procs %d", at(Version{3}, unix.EINVAL, unix.ENOENT)))
 	}
 }
 

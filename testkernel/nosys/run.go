@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +44,7 @@ func Run(c Config) (int, error) {
 	}
 	// The filter, the mount namespace and Pdeathsig are this thread's.
 	runtime.LockOSThread()
-	withoutCgroup2(c)
+	withoutGroups(c, hide)
 	if err := withoutCaps(c.Version); err != nil {
 		return 0, err
 	}
@@ -127,32 +126,6 @@ func install(v Version) (int, error) {
 	return int(fd), nil
 }
 
-// withoutCgroup2 takes cgroup v2 mounts away, in a mount namespace of our own.
-func withoutCgroup2(c Config) {
-	if !c.Version.Less(Version{4, 5}) || os.Geteuid() != 0 {
-		return
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup2"))
-	if err != nil || len(mounts) == 0 {
-		return
-	}
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		c.Trace("not withheld: mounted cgroup v2: %v", os.NewSyscallError("unshare", err))
-		return
-	}
-	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		c.Trace("not withheld: mounted cgroup v2: make / slave: %v", err)
-		return
-	}
-	for _, m := range mounts {
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil {
-			c.Trace("not withheld: cgroup v2 at %s: %v", m.Mountpoint, err)
-			continue
-		}
-		c.Trace("withheld: cgroup v2 at %s, unmounted", m.Mountpoint)
-	}
-}
-
 // lastCap is the last capability that a kernel of version v knows, as far as
 // options.tsv takes later ones away.
 func lastCap(v Version) int {
@@ -226,7 +199,7 @@ func report(c Config, hide []unseen) {
 func leaks(v Version) []string {
 	out := []string{
 		"calls of 32-bit programs that hang on a string (mount types, paths)",
-		"paths relative to a directory in /proc",
+		"names in the listing of a directory",
 		"netlink families and messages (nf_tables before 3.13)",
 		"uname",
 	}
@@ -234,13 +207,22 @@ func leaks(v Version) []string {
 		out = append(out, "sendfile into a file, EINVAL before 2.6.33")
 	}
 	if v.Less(Version{2, 6, 39}) {
-		out = append(out, "O_PATH, a real open before 2.6.39", "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start", "extended attributes on tmpfs", "cgroup.procs, EINVAL on 2.6.32")
+		out = append(out, "O_PATH, a real open before 2.6.39", "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start")
+	}
+	if v.Less(Version{3}) {
+		out = append(out, "cgroup.procs is refused when it is opened for writing, not when it is written")
+	}
+	if v.Less(Version{4, 3}) {
+		out = append(out, "the line CapAmb in /proc/PID/status, and lines of controllers in /proc/PID/cgroup")
 	}
 	if v.Less(Version{3, 19}) {
 		out = append(out, "/proc/PID/setgroups, which this machine's kernel wants written")
 	}
-	if v.Less(Version{4, 3}) {
-		out = append(out, "the line CapAmb in /proc/PID/status")
+	if v.Less(Version{3, 18}) {
+		out = append(out, "rmdir of a directory that is a mount point in another namespace, EBUSY before")
+	}
+	if os.Geteuid() != 0 {
+		out = append(out, "mounts of control groups")
 	}
 	if v.Less(Version{4, 6}) {
 		out = append(out, "CLONE_NEWCGROUP is refused, not ignored or hung on; CLONE_NEWUSER before 3.8 is refused, not half done")

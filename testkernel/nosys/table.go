@@ -3,6 +3,7 @@ package nosys
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -159,8 +160,9 @@ func errnoNamed(s string) unix.Errno {
 func unseenAt(v Version) ([]unseen, error) {
 	var out []unseen
 	err := lines("unseen.tsv", unseenText, func(f []string) error {
-		if len(f) != 4 || f[0] != "fs" && f[0] != "path" {
-			return fmt.Errorf("want kind (fs or path), name, version, what")
+		kinds := []string{"fs", "path", "file", "written", "controller", "option", "userns", "xattr"}
+		if len(f) != 4 || !slices.Contains(kinds, f[0]) {
+			return fmt.Errorf("want kind (one of %s), name, version, what", strings.Join(kinds, ", "))
 		}
 		since, err := ParseVersion(f[2])
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -13,22 +14,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchedCall is a call whose string argument arg the supervisor reads.
+// watchedCall is a call whose string argument arg the supervisor reads. dir is the
+// argument with the directory that a relative path begins at, or none; flags is
+// that with the flags of an open, or none.
 type watchedCall struct {
-	name string
-	arg  int
-	open bool
+	name            string
+	arg, dir, flags int
+	open            bool
 }
+
+const none = -1
 
 func watched() []watchedCall {
 	return []watchedCall{
-		{"mount", 2, false},
-		{"open", 0, true}, {"openat", 1, true},
-		{"stat", 0, false}, {"lstat", 0, false}, {"newfstatat", 1, false}, {"statx", 1, false},
-		{"stat64", 0, false}, {"lstat64", 0, false}, {"fstatat64", 1, false},
-		{"access", 0, false}, {"faccessat", 1, false}, {"faccessat2", 1, false},
-		{"readlink", 0, false}, {"readlinkat", 1, false}, {"chdir", 0, false},
-		{"openat2", 1, true},
+		{name: "mount", arg: 2},
+		{"open", 0, none, 1, true}, {"openat", 1, 0, 2, true}, {"openat2", 1, 0, none, true},
+		{"stat", 0, none, none, false}, {"lstat", 0, none, none, false}, {"stat64", 0, none, none, false}, {"lstat64", 0, none, none, false},
+		{"newfstatat", 1, 0, none, false}, {"fstatat64", 1, 0, none, false}, {"statx", 1, 0, none, false},
+		{"access", 0, none, none, false}, {"faccessat", 1, 0, none, false}, {"faccessat2", 1, 0, none, false},
+		{"readlink", 0, none, none, false}, {"readlinkat", 1, 0, none, false}, {"chdir", 0, none, none, false},
+		{name: "setxattr", arg: 1}, {name: "lsetxattr", arg: 1}, {name: "fsetxattr", arg: 1},
 	}
 }
 
@@ -72,15 +77,15 @@ const (
 // supervisor answers for the kernel where the answer hangs on a string. It is
 // no means of protection: a program could change the string after the look.
 type supervisor struct {
-	fd     int
-	hide   []unseen
-	byNr   map[int32]watchedCall
-	filesy int // a file with the reduced /proc/filesystems, or -1
-	trace  func(string, ...any)
+	fd    int
+	hide  []unseen
+	byNr  map[int32]watchedCall
+	lists map[string]int // files with a reduced list, by path
+	trace func(string, ...any)
 }
 
 func newSupervisor(fd int, hide []unseen, trace func(string, ...any)) *supervisor {
-	s := &supervisor{fd: fd, hide: hide, byNr: map[int32]watchedCall{}, filesy: -1, trace: trace}
+	s := &supervisor{fd: fd, hide: hide, byNr: map[int32]watchedCall{}, lists: map[string]int{}, trace: trace}
 	for _, w := range watched() {
 		if nr, ok := confine.Number(tables()[0].arch, w.name); ok {
 			s.byNr[int32(nr)] = w
@@ -116,46 +121,140 @@ func (s *supervisor) serve() {
 }
 
 func (s *supervisor) answer(n *notif) {
-	r := notifResp{id: n.id, flags: respContinue}
 	w := s.byNr[n.nr]
 	str := readString(n.pid, n.args[w.arg])
+	var errno unix.Errno
 	switch {
 	case w.name == "mount":
-		if s.hides("fs", str) {
-			s.trace("mount of type %s by %d: ENODEV", str, n.pid)
-			r = notifResp{id: n.id, errno: -int32(unix.ENODEV)}
-		}
-	case w.open && str == "/proc/filesystems":
-		if s.giveFilesystems(n.id, n.pid) {
+		errno = s.judgeMount(n, str)
+	case strings.HasSuffix(w.name, "setxattr"):
+		errno = s.judgeXattr(n, w.name, str)
+	default:
+		path := s.absolute(n, w, str)
+		if w.open && s.reducible(path) && s.give(n.id, n.pid, path) {
 			return
 		}
-	case s.hidesPath(str):
-		s.trace("%s of %s by %d: ENOENT", w.name, str, n.pid)
-		r = notifResp{id: n.id, errno: -int32(unix.ENOENT)}
+		errno = s.judgePath(n, w, path)
+		str = path
+	}
+	r := notifResp{id: n.id, flags: respContinue}
+	if errno != 0 {
+		s.trace("%s of %s by %d: %v", w.name, str, n.pid, errno)
+		r = notifResp{id: n.id, errno: -int32(errno)}
 	}
 	// ENOENT here: the caller is gone.
 	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
 }
 
-func (s *supervisor) hides(kind, name string) bool {
-	for _, u := range s.hide {
-		if u.kind == kind && u.name == name {
-			return true
-		}
+// absolute is what a relative path leads to, where that is in a directory of the
+// kernel's own; any other is left as it is.
+func (s *supervisor) absolute(n *notif, w watchedCall, path string) string {
+	if path == "" || path[0] == '/' {
+		return path
 	}
-	return false
+	from := "cwd"
+	if w.dir != none && int32(n.args[w.dir]) != unix.AT_FDCWD {
+		from = fmt.Sprintf("fd/%d", int32(n.args[w.dir]))
+	}
+	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", n.pid, from))
+	if err != nil || !kernels(dir+"/") {
+		return path
+	}
+	return dir + "/" + path
 }
 
-func (s *supervisor) hidesPath(path string) bool {
-	if !strings.HasPrefix(path, "/proc/") && !strings.HasPrefix(path, "/sys/") && !strings.HasPrefix(path, "/dev/") {
-		return false
-	}
+// kernels tells whether path is in a directory that is the kernel's own.
+func kernels(path string) bool {
+	return strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/sys/") || strings.HasPrefix(path, "/dev/")
+}
+
+// judgePath is the error of a look at path, or 0.
+func (s *supervisor) judgePath(n *notif, w watchedCall, path string) unix.Errno {
+	_, base, _ := cutLast(path)
+	write := w.flags != none && n.args[max(w.flags, 0)]&unix.O_ACCMODE != unix.O_RDONLY
+	inKernel := kernels(path)
 	for _, u := range s.hide {
-		if u.kind == "path" && match(u.name, path) {
-			return true
+		switch {
+		case u.kind == "path" && inKernel && match(u.name, path), u.kind == "file" && u.name == base:
+			return unix.ENOENT
+		case u.kind == "written" && u.name == base && write:
+			return unix.EINVAL
 		}
 	}
-	return false
+	return 0
+}
+
+func cutLast(path string) (dir, base string, ok bool) {
+	i := strings.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:], i >= 0
+}
+
+// judgeMount is the error of a mount of type fstype, or 0.
+func (s *supervisor) judgeMount(n *notif, fstype string) unix.Errno {
+	var data []string
+	if n.args[4] != 0 {
+		data = strings.Split(readString(n.pid, n.args[4]), ",")
+	}
+	for _, u := range s.hide {
+		switch {
+		case u.kind == "fs" && u.name == fstype:
+			return unix.ENODEV
+		case u.kind == "option" && strings.HasPrefix(u.name, fstype+":") && slices.Contains(data, u.name[len(fstype)+1:]):
+			return unix.EINVAL
+		case u.kind == "controller" && fstype == "cgroup" && slices.Contains(data, u.name):
+			return unix.EINVAL
+		case u.kind == "userns" && u.name == fstype && otherUserNS(n.pid):
+			return unix.EPERM
+		}
+	}
+	return 0
+}
+
+// otherUserNS tells whether pid is in another user namespace than ourselves.
+func otherUserNS(pid uint32) bool {
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", pid))
+	ours, _ := os.Readlink("/proc/self/ns/user")
+	return err == nil && theirs != ours
+}
+
+// judgeXattr is the error of setting an extended attribute, or 0.
+func (s *supervisor) judgeXattr(n *notif, call, attr string) unix.Errno {
+	for _, u := range s.hide {
+		if u.kind != "xattr" {
+			continue
+		}
+		fs, prefix, _ := strings.Cut(u.name, ":")
+		if strings.HasPrefix(attr, prefix) && fs == "tmpfs" && s.onTmpfs(n, call) {
+			return unix.EOPNOTSUPP
+		}
+	}
+	return 0
+}
+
+// onTmpfs tells whether the file that a setxattr is about is on a tmpfs.
+func (s *supervisor) onTmpfs(n *notif, call string) bool {
+	file := fmt.Sprintf("/proc/%d/fd/%d", n.pid, int32(n.args[0]))
+	if call != "fsetxattr" {
+		path := readString(n.pid, n.args[0])
+		fd, isFD := strings.CutPrefix(path, "/proc/self/fd/")
+		switch {
+		case isFD:
+			file = fmt.Sprintf("/proc/%d/fd/%s", n.pid, fd)
+		case strings.HasPrefix(path, "/"):
+			file = fmt.Sprintf("/proc/%d/root%s", n.pid, path)
+		default:
+			file = fmt.Sprintf("/proc/%d/cwd/%s", n.pid, path)
+		}
+		if call == "lsetxattr" && !isFD {
+			file, _, _ = cutLast(file) // a link is where its directory is
+		}
+	}
+	var st unix.Statfs_t
+	return unix.Statfs(file, &st) == nil && st.Type == unix.TMPFS_MAGIC
+}
+
+func (s *supervisor) hides(kind, name string) bool {
+	return slices.ContainsFunc(s.hide, func(u unseen) bool { return u.kind == kind && u.name == name })
 }
 
 // match compares name by name: * is any one, ** all that is left, which must
@@ -177,17 +276,21 @@ func match(pattern, path string) bool {
 	}
 }
 
-// giveFilesystems opens, in the caller's stead, /proc/filesystems without the
-// types that are hidden.
-func (s *supervisor) giveFilesystems(id uint64, pid uint32) bool {
+// reducible tells whether path is a list that names what is hidden.
+func (s *supervisor) reducible(path string) bool {
+	return path == "/proc/filesystems" || path == "/proc/cgroups"
+}
+
+// give opens, in the caller's stead, a list of the kernel's without what is hidden.
+func (s *supervisor) give(id uint64, pid uint32, path string) bool {
 	// A container may have masked it: then what it sees is another file.
 	var st unix.Statfs_t
-	seen := fmt.Sprintf("/proc/%d/root/proc/filesystems", pid)
-	if err := unix.Statfs(seen, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC || !s.filter() {
+	seen := fmt.Sprintf("/proc/%d/root%s", pid, path)
+	if err := unix.Statfs(seen, &st); err != nil || st.Type != unix.PROC_SUPER_MAGIC || !s.reduce(path) {
 		return false
 	}
 	// A description of its own: the reader's position is not shared.
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.filesy), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", s.lists[path]), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
@@ -197,30 +300,36 @@ func (s *supervisor) giveFilesystems(id uint64, pid uint32) bool {
 	return e == 0
 }
 
-// filter makes the reduced /proc/filesystems once.
-func (s *supervisor) filter() bool {
-	if s.filesy >= 0 {
+// reduce makes a reduced list once: of types, which stand last in a line, or of
+// controllers, which stand first.
+func (s *supervisor) reduce(path string) bool {
+	if _, made := s.lists[path]; made {
 		return true
 	}
-	all, err := os.ReadFile("/proc/filesystems")
+	all, err := os.ReadFile(path)
 	if err != nil {
 		return false
 	}
 	var left strings.Builder
 	for line := range strings.Lines(string(all)) {
 		f := strings.Fields(line)
-		if len(f) > 0 && !s.hides("fs", f[len(f)-1]) {
+		hidden := len(f) > 0 && s.hides("fs", f[len(f)-1])
+		if path == "/proc/cgroups" {
+			hidden = len(f) > 0 && s.hides("controller", f[0])
+		}
+		if !hidden {
 			left.WriteString(line)
 		}
 	}
-	fd, err := unix.MemfdCreate("filesystems", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("list", unix.MFD_CLOEXEC)
 	if err != nil {
 		return false
 	}
 	if _, err := unix.Write(fd, []byte(left.String())); err != nil {
+		unix.Close(fd)
 		return false
 	}
-	s.filesy = fd
+	s.lists[path] = fd
 	return true
 }
 
