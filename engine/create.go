@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"coracle/engine/machine"
@@ -48,6 +49,9 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (id string, warn
 	}
 	if len(warnings) > 0 && e.opt.Strict {
 		return "", nil, fail(Unavailable, nil, "%s", warnings[0])
+	}
+	if w := unasked(opt.Platform, img.Platform); w != "" {
+		e.opt.Warn(w)
 	}
 	if err := e.make(ctx, c, img, opt.Name == ""); err != nil {
 		var taken *record.NameTakenError
@@ -137,7 +141,10 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 			return fmt.Errorf("unpack image %s: %w", c.Config.Image, err)
 		}
 	}
-	machine.ChooseView(c, snaps)
+	if architecture(c) == runtime.GOARCH {
+		// An emulator may have to be put into the root.
+		machine.ChooseView(c, snaps)
+	}
 	d, err := e.store.Begin(c)
 	if err != nil {
 		return stateError(e.store.Root(), err)

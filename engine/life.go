@@ -165,6 +165,9 @@ func (l *life) describe() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := l.foreign(); err != nil {
+		return err
+	}
 	p := l.plan
 	l.bundle = &isolate.Bundle{
 		ID: c.ID, Spec: p.Spec, RunDir: c.RunDir, Init: p.Init, Agent: c.Drivers.Agent(),

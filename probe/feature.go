@@ -94,6 +94,7 @@ const (
 
 	DevptsNewInstance Feature = "devpts.newinstance"
 	BinfmtMisc        Feature = "binfmt_misc"
+	BinfmtUserNS      Feature = "binfmt_misc.userns"
 )
 
 // State is what a probe found: three-valued, because a probe that could not

@@ -61,7 +61,7 @@ func Groups() []Group {
 			{Tun, "TAP device"}, {Veth, "veth pair"}, {BridgeNetlink, "bridge by netlink"}, {BridgeIoctl, "bridge by ioctl"},
 			{NFTables, "nftables"}, {IPTables, "iptables program"},
 		}},
-		{"other", []Titled{{BinfmtMisc, "foreign binaries (binfmt_misc)"}}},
+		{"other", []Titled{{BinfmtMisc, "foreign binaries (binfmt_misc)"}, {BinfmtUserNS, "foreign binaries, handlers in a user namespace"}}},
 	}
 }
 

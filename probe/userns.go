@@ -12,7 +12,7 @@ import (
 )
 
 func userFeatures() []Feature {
-	return []Feature{NSUser, NSUserPID, NSUserNet, NSUserProc, NSUserSetns, OverlayUserNS}
+	return []Feature{NSUser, NSUserPID, NSUserNet, NSUserProc, NSUserSetns, OverlayUserNS, BinfmtUserNS}
 }
 
 func isErr(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
@@ -21,8 +21,8 @@ func isErr(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
 // calls that are looked at.
 type userChild struct {
 	sys.Script
-	uidMap, gidMap, private, tmpfs, proc int
-	overlay                              []int
+	uidMap, gidMap, private, tmpfs, proc, binfmt int
+	overlay                                      []int
 }
 
 // probeUser makes a child in a user namespace and others, which maps its one
@@ -43,7 +43,7 @@ func probeUser(e *env) []Result {
 	}
 	if err != nil {
 		res := e.userRefused(err)
-		for _, f := range []Feature{NSUser, NSUserPID, NSUserNet, NSUserProc, NSUserSetns, OverlayUserNS} {
+		for _, f := range userFeatures() {
 			res.Feature = f
 			out = append(out, res)
 		}
@@ -93,6 +93,9 @@ func (e *env) userScript(more uintptr, mountpoint string, tree *layers) *userChi
 	inner := u.Str(mountpoint + "/proc")
 	u.Do(unix.SYS_MKDIRAT, ^uintptr(99), inner, 0o700)
 	u.proc = u.Do(unix.SYS_MOUNT, none, inner, u.Str("proc"))
+	binfmt := u.Str(mountpoint + "/binfmt")
+	u.Do(unix.SYS_MKDIRAT, ^uintptr(99), binfmt, 0o700)
+	u.binfmt = u.Do(unix.SYS_MOUNT, none, binfmt, u.Str("binfmt_misc"))
 	return u
 }
 
@@ -115,6 +118,7 @@ func (e *env) tryUser(more uintptr, mountpoint string, tree *layers) ([]Result, 
 	}
 	out := []Result{yes(NSUser), setns}
 	out = append(out, trial{f: NSUserProc, what: "mount proc in a user namespace", mend: "a /proc around us of which nothing is masked"}.result(e, forbidden(a[u.proc].Err())))
+	out = append(out, trial{f: BinfmtUserNS, what: "mount binfmt_misc in a user namespace", mend: "a kernel of 6.7 or newer with CONFIG_BINFMT_MISC"}.result(e, forbidden(a[u.binfmt].Err())))
 	if tree != nil {
 		out = append(out, tree.result(e, OverlayUserNS, "overlay in a user namespace", func(i int) error { return forbidden(a[u.overlay[i]].Err()) }))
 	}

@@ -15,14 +15,14 @@ import (
 	"coracle/probe"
 )
 
-// FindingsEnv names the environment variable by which testkernel tells what the
+// KnownEnv names the environment variable by which testkernel tells what the
 // kernel at hand is known to have and to lack, for root: FEATURE=yes and
 // FEATURE=no, separated by commas. What differs from machine to machine is not
 // in it.
-const FindingsEnv = "TESTKERNEL_FINDINGS"
+const KnownEnv = "TESTKERNEL_KNOWN"
 
-// Known is what FindingsEnv says; empty outside of testkernel.
-func Known() map[probe.Feature]probe.State { return known(os.Getenv(FindingsEnv)) }
+// Known is what KnownEnv says; empty outside of testkernel.
+func Known() map[probe.Feature]probe.State { return known(os.Getenv(KnownEnv)) }
 
 func known(list string) map[probe.Feature]probe.State {
 	out := map[probe.Feature]probe.State{}

@@ -46,7 +46,7 @@ func TestMissing(t *testing.T) {
 		"pidfd=no":            "skipped: missing feature: pidfd: no such call",
 		"pidfd=yes,ns.pid=no": "failed: this kernel has pidfd, and it was not found: no such call",
 	} {
-		t.Setenv(FindingsEnv, known)
+		t.Setenv(KnownEnv, known)
 		r, done := &recorder{TB: t}, make(chan struct{})
 		go func() {
 			defer close(done)

@@ -11,7 +11,8 @@ type options struct {
 	flags       uintptr
 	propagation []uintptr
 	data        string
-	chdir       string // x-chdir=
+	chdir       string   // x-chdir=
+	register    []string // x-register=, to be written to the file "register" of the mount
 }
 
 func parseOptions(list []string) options {
@@ -29,6 +30,8 @@ func parseOptions(list []string) options {
 		switch {
 		case strings.HasPrefix(opt, "x-chdir="):
 			o.chdir = strings.TrimPrefix(opt, "x-chdir=")
+		case strings.HasPrefix(opt, "x-register="):
+			o.register = append(o.register, strings.TrimPrefix(opt, "x-register="))
 		case opt == "tmpcopyup" || opt == "" || opt == "defaults":
 		default:
 			data = append(data, opt)

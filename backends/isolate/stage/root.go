@@ -216,7 +216,37 @@ func (b *builder) mount(m *specs.Mount) error {
 	if err != nil {
 		return err
 	}
+	if len(o.register) > 0 {
+		if err := b.register(m.Destination, o); err != nil {
+			return err
+		}
+	}
 	return b.setPropagation(m.Destination, o.propagation)
+}
+
+// register writes the handlers of a binfmt_misc of the container's own. Their
+// emulators are named relative to the host's root, in which we are then, and the
+// kernel opens them now (flag F). After that the mount is read-only, for the
+// container is not to add to them.
+func (b *builder) register(path string, o options) error {
+	err := b.at(path, asFound, func(place string) error {
+		for _, line := range o.register {
+			f, err := os.OpenFile(place+"/register", os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString(line)
+			f.Close()
+			if err != nil {
+				return fmt.Errorf("register a binfmt_misc handler: %w", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return b.remount(path, unix.MS_RDONLY|o.flags)
 }
 
 // instead mounts what comes nearest where the kernel refuses a filesystem.

@@ -23,7 +23,7 @@ func processFlags() []cli.Flag {
 		list("label-file", "", "Read in a line delimited file of labels"),
 		text("name", "", "Assign a name to the container"),
 		text("pidfile", "", "Write the host's PID of the container's first process to the file"),
-		text("platform", "", "Take the image of this platform (os/arch[/variant])"),
+		platformFlag(),
 		text("pull", "", `Pull image before running ("always", "missing", "never")`),
 		toggle("quiet", "q", "Suppress the pull output"),
 		toggle("rm", "", "Automatically remove the container and its associated anonymous volumes when it exits"),
@@ -33,6 +33,13 @@ func processFlags() []cli.Flag {
 		text("user", "u", "Username or UID (format: <name|uid>[:<group|gid>])"),
 		text("workdir", "w", "Working directory inside the container"),
 	}
+}
+
+// platformFlag is that of commands that take one image, with Docker's variable.
+func platformFlag() cli.Flag {
+	f := text("platform", "", "Take the image of this platform (os/arch[/variant]), and an emulator if need be")
+	f.EnvVars = []string{"DOCKER_DEFAULT_PLATFORM"}
+	return f
 }
 
 func isolationFlags() []cli.Flag {

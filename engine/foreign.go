@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+
+	"coracle/backends"
+	"coracle/backends/emulate"
+	"coracle/engine/record"
+	"coracle/image/platform"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// architecture is that of a container's programs, Go's name.
+func architecture(c *record.Container) string {
+	parts := strings.Split(c.Platform, "/")
+	if len(parts) < 2 { // of a container made before platforms were noted
+		return runtime.GOARCH
+	}
+	return parts[1]
+}
+
+// foreign has the programs of l's container run where they are not of this
+// machine's architecture.
+func (l *life) foreign() error {
+	arch := architecture(l.c)
+	if arch == runtime.GOARCH {
+		return nil
+	}
+	a, ok := emulate.Lookup(arch)
+	if !ok {
+		return fail(Unavailable, nil, "image is for %s: no emulator is known for programs of %s", l.c.Platform, arch)
+	}
+	way, err := l.e.mach.Emulation(l.c.Drivers.Isolation).Serve(a)
+	if err != nil {
+		return fail(Unavailable, err, "image is for %s: %v", l.c.Platform, err)
+	}
+	if way.How == emulate.Registered {
+		l.e.opt.Warn(fmt.Sprintf("handler %s now runs programs for %s on this machine by %s, until 'platform rm' or the next boot", way.Handler, arch, way.Emulator))
+	}
+	mounts, err := way.Mounts()
+	if err != nil {
+		return err
+	}
+	l.plan.Spec.Mounts = append(l.plan.Spec.Mounts, mounts...)
+	return nil
+}
+
+// unasked says that an image of another platform was taken, in Docker's words.
+func unasked(asked string, p ocispec.Platform) string {
+	if asked != "" || p.Architecture == "" || p.Architecture == runtime.GOARCH {
+		return ""
+	}
+	return fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+		platform.String(p), platform.String(platform.Machine()))
+}
+
+// Platforms tells how programs of each architecture would run here.
+func (e *Engine) Platforms() []emulate.Way {
+	m := e.mach.Emulation(e.sel.Rung(backends.Isolation))
+	var out []emulate.Way
+	for _, a := range emulate.Archs() {
+		out = append(out, m.Look(a))
+	}
+	return out
+}
