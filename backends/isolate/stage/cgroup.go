@@ -13,11 +13,7 @@ import (
 // mountCgroup shows the container its own control groups, read-only unless the
 // spec says otherwise: one mount with version 2, one a controller with version 1.
 func (b *builder) mountCgroup(m *specs.Mount, o options) error {
-	var groups []group
-	err := b.fromHost(func() (err error) {
-		groups, err = ownGroups("proc/self")
-		return err
-	})
+	groups, err := ownGroups("proc/self")
 	if err != nil || len(groups) == 0 {
 		return err
 	}
@@ -81,12 +77,13 @@ func ownGroups(proc string) ([]group, error) {
 		return nil, err
 	}
 	var groups []group
+	mounted := hierarchies(string(mounts))
 	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
 		f := strings.SplitN(line, ":", 3)
 		if len(f) != 3 {
 			continue
 		}
-		if at, root, ok := hierarchy(string(mounts), f[1]); ok {
+		if at, root, ok := hierarchy(mounted, f[1]); ok {
 			rel, err := filepath.Rel(root, f[2])
 			if err != nil || strings.HasPrefix(rel, "..") {
 				rel = "."
@@ -97,23 +94,29 @@ func ownGroups(proc string) ([]group, error) {
 	return groups, nil
 }
 
-// hierarchy finds the mount of a hierarchy by its controllers.
-func hierarchy(mountinfo, controllers string) (at, root string, ok bool) {
-	first, _, _ := strings.Cut(controllers, ",")
-	for _, line := range strings.Split(mountinfo, "\n") {
-		f := strings.Fields(line)
-		sep := 0
-		for i, s := range f {
-			if s == "-" {
-				sep = i
-			}
+// hierarchies are the lines of mountinfo that are about control groups.
+func hierarchies(mountinfo string) [][]string {
+	var lines [][]string
+	for line := range strings.Lines(mountinfo) {
+		before, after, _ := strings.Cut(line, " - ")
+		if at := strings.Fields(before); len(at) >= 5 && strings.HasPrefix(after, "cgroup") {
+			// The fields before the optional ones, and those behind.
+			lines = append(lines, append(at[:5:5], strings.Fields(after)...))
 		}
-		if sep == 0 || len(f) < sep+4 {
+	}
+	return lines
+}
+
+// hierarchy finds the mount of a hierarchy by its controllers.
+func hierarchy(mounted [][]string, controllers string) (at, root string, ok bool) {
+	first, _, _ := strings.Cut(controllers, ",")
+	for _, f := range mounted {
+		if len(f) < 8 {
 			continue
 		}
-		switch kind := f[sep+1]; {
+		switch kind := f[5]; {
 		case controllers == "" && kind == "cgroup2",
-			controllers != "" && kind == "cgroup" && hasOption(f[sep+3], first):
+			controllers != "" && kind == "cgroup" && hasOption(f[7], first):
 			return f[4], f[3], true
 		}
 	}

@@ -3,6 +3,7 @@ package stage
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,9 @@ const maxLinks = 40
 // files, of which we still hold a directory, and an image may hold links through
 // them. O_PATH is ignored before 2.6.39, where a plain open results.
 func walk(path string, want kind) (int, error) {
+	if fd, err := straight(path, want); err == nil {
+		return fd, nil
+	}
 	const dirFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	root, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -80,6 +84,22 @@ func walk(path string, want kind) (int, error) {
 	return fd, nil
 }
 
+// straight finds what is there and has no symbolic link on its way, by one call
+// (openat2, 5.6). Whatever else there is, its error or not, walk takes its time
+// over: ".." above all, which at our root would step into the host's, mounted
+// over it.
+func straight(path string, want kind) (int, error) {
+	names := split(path)
+	if slices.Contains(names, "..") {
+		return -1, unix.ELOOP
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	if want == asDir || want == plainDir {
+		how.Flags |= unix.O_DIRECTORY
+	}
+	return unix.Openat2(unix.AT_FDCWD, "/"+strings.Join(names, "/"), &how)
+}
+
 func openOrMake(dir int, name string, flags int, want kind, last bool) (int, error) {
 	fd, err := unix.Openat(dir, name, flags, 0)
 	if !errors.Is(err, unix.ENOENT) || want == asFound {
@@ -117,15 +137,14 @@ func readlinkat(dir int, name string) (string, error) {
 }
 
 // at runs f with the place of path, as a name that leads to exactly what walk
-// found, and with the host's root as current directory. The name goes through
-// the host's /proc: the container may have none yet.
+// found. The name goes through the host's /proc: the container may have none yet.
 func (b *builder) at(path string, want kind, f func(place string) error) error {
 	fd, err := walk(path, want)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return b.fromHost(func() error { return f("proc/self/fd/" + strconv.Itoa(fd)) })
+	return f("proc/self/fd/" + strconv.Itoa(fd))
 }
 
 // within runs f with a descriptor of the directory that holds path, and path's

@@ -15,8 +15,9 @@ import (
 
 // builder makes the container's root. It enters the root first and mounts then:
 // every path that the image could have poisoned with a symbolic link is resolved
-// inside the container by the kernel itself. Sources on the host are reached
-// from a descriptor of the old root, by relative names.
+// inside the container by the kernel itself. The host's root stays the current
+// directory until leaveHost: relative names are the host's, absolute ones the
+// container's.
 type builder struct {
 	c   *Config
 	old int // descriptor of the host's root
@@ -94,9 +95,10 @@ func (b *builder) enterRoot() error {
 		if err := unix.Chroot("."); err != nil {
 			return step("chroot "+root, err)
 		}
-		return step("chdir /", unix.Chdir("/"))
+	} else if err := pivot(); err != nil {
+		return err
 	}
-	return pivot()
+	return step("chdir to the host's root", unix.Fchdir(b.old))
 }
 
 // pivot makes the current directory the root. With "." twice the old root ends
@@ -109,10 +111,7 @@ func pivot() error {
 			err = unix.Chroot(".")
 		}
 	}
-	if err != nil {
-		return step("pivot_root", err)
-	}
-	return step("chdir /", unix.Chdir("/"))
+	return step("pivot_root", err)
 }
 
 func mountRoot(m specs.Mount, root string) error {
@@ -173,19 +172,6 @@ func (b *builder) propagation() error {
 		return nil // each mount has its own
 	}
 	return step("propagation", unix.Mount("", "/", "", flags, ""))
-}
-
-// fromHost runs f with the host's root as current directory: relative names are
-// the host's, absolute ones the container's.
-func (b *builder) fromHost(f func() error) error {
-	if err := unix.Fchdir(b.old); err != nil {
-		return err
-	}
-	err := f()
-	if back := unix.Chdir("/"); err == nil {
-		err = back
-	}
-	return err
 }
 
 // mount makes one mount of the spec.
@@ -274,15 +260,12 @@ func (b *builder) bind(m *specs.Mount, o options) error {
 		source = "."
 	}
 	want := asFile
-	err := b.fromHost(func() error {
-		st, err := os.Stat(source)
-		if err == nil && st.IsDir() {
-			want = asDir
-		}
-		return err
-	})
+	st, err := os.Stat(source)
 	if err != nil {
 		return fmt.Errorf("bind source %s: %w", m.Source, err)
+	}
+	if st.IsDir() {
+		want = asDir
 	}
 	err = b.at(m.Destination, want, func(place string) error {
 		return unix.Mount(source, place, "", unix.MS_BIND|o.flags&unix.MS_REC, "")
