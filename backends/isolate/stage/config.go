@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"syscall"
 
 	"coracle/backends/isolate"
@@ -95,13 +96,21 @@ type message struct {
 
 // Send writes the configuration to the stage.
 func Send(conn *os.File, c *Config) error {
-	data, err := json.Marshal(c)
+	data := make([]byte, 4, 16<<10)
+	var err error
+	if c.Inside {
+		// To the agent's binary, which may be of another version than ours.
+		var text []byte
+		text, err = json.Marshal(c)
+		data = append(data, text...)
+	} else {
+		data, err = encode(data, reflect.ValueOf(c).Elem())
+	}
 	if err != nil {
 		return err
 	}
-	var head [4]byte
-	binary.BigEndian.PutUint32(head[:], uint32(len(data)))
-	_, err = conn.Write(append(head[:], data...))
+	binary.BigEndian.PutUint32(data, uint32(len(data)-4))
+	_, err = conn.Write(data)
 	return err
 }
 
@@ -119,7 +128,11 @@ func receive(conn *os.File) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	c := new(Config)
-	return c, json.Unmarshal(data, c)
+	if n > 0 && data[0] == '{' { // encode begins with the number of fields
+		return c, json.Unmarshal(data, c)
+	}
+	_, err := decode(data, reflect.ValueOf(c).Elem())
+	return c, err
 }
 
 // Answer is what came back from the stage.
