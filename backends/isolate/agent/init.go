@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -61,6 +62,7 @@ func (i *Init) Listen(listener int, start func(fds []uintptr) (pid int, err erro
 	if err != nil {
 		return err
 	}
+	spare(4)
 	go func() {
 		for {
 			var fd int
@@ -77,6 +79,19 @@ func (i *Init) Listen(listener int, start func(fds []uintptr) (pid int, err erro
 		}
 	}()
 	return nil
+}
+
+// spare makes idle threads beforehand. The runtime ends the program when it needs
+// one and the container has used up its limit of processes.
+func spare(threads int) {
+	var all sync.WaitGroup
+	for range threads {
+		all.Go(func() {
+			nap := unix.NsecToTimespec(int64(2 * time.Millisecond))
+			_ = unix.Nanosleep(&nap, nil) // holds a thread, as time.Sleep does not
+		})
+	}
+	all.Wait()
 }
 
 // serve reads from one client: its request, then its signals, then its end.

@@ -114,7 +114,26 @@ func Send(conn *os.File, c *Config) error {
 	return err
 }
 
-func receive(conn *os.File) (*Config, error) {
+// monitor reads from the socket. An os.File would close its number when it is
+// collected, and in a process that stays the number is another's by then.
+type monitor struct{}
+
+func (monitor) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(socket, p)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+func receive(conn io.Reader) (*Config, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -153,6 +172,11 @@ func Listen(fd int) (Answer, error) {
 		n, oobn, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
 		if errors.Is(err, unix.EINTR) {
 			continue
+		}
+		if errors.Is(err, unix.ECONNRESET) {
+			// It died with words of ours unread, as a Go program does that is
+			// not given its threads.
+			return a, fmt.Errorf("the second stage died: too little memory, or too few processes permitted: %w", err)
 		}
 		if err != nil {
 			return a, os.NewSyscallError("recvmsg", err)

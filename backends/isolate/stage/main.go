@@ -38,8 +38,7 @@ func Main() {
 
 func run() error {
 	unix.CloseOnExec(socket)
-	conn := os.NewFile(socket, "monitor")
-	c, err := receive(conn)
+	c, err := receive(monitor{})
 	if err != nil {
 		// The monitor died, or gave up, before it told us anything.
 		os.Exit(125)
