@@ -113,6 +113,7 @@ limits rlimits
 wiring host
 entering procroot
  - setns: EINVAL [ns.mount.setns]
+ - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
 `},
 		{"chroot by wish", machine(), Wish{Isolation: "chroot"}, `
 isolation chroot
@@ -121,6 +122,7 @@ limits cgroup2
 wiring host
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
+ - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
 `},
 		{"chroot without mount namespaces", machine("ns.mount=EPERM"), Wish{Isolation: "chroot"}, `
 isolation chroot
@@ -132,6 +134,7 @@ limits cgroup2
 wiring host
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
+ - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
 `},
 		{"user namespace by wish, as root", machine(), Wish{Isolation: "userns"}, `
 isolation userns
@@ -155,6 +158,7 @@ limits cgroup2
 wiring host
 entering 
  - setns: EINVAL [ns.mount.setns]
+ - agent: goes with isolation=namespaces or isolation=userns only, and isolation is not possible
  - procroot: goes with isolation=chroot only, and isolation is not possible
 `},
 		{"all by wish", machine(), Wish{Rootfs: "copy", Limits: "rlimits", Wiring: "host", Entering: "setns"}, `
@@ -163,6 +167,31 @@ rootfs copy
 limits rlimits
 wiring host
 entering setns
+`},
+		{"root on a kernel that joins no mount namespace", machine("ns.mount.setns=before 3.8", "ns.pid.setns=before 3.8"), nil, `
+isolation namespaces
+rootfs overlay
+limits cgroup2
+wiring host
+entering agent
+ - setns: before 3.8 [ns.mount.setns]
+`},
+		{"a user who may not join", ordinary("ns.user.setns=EUSERS"), nil, `
+isolation userns
+ - namespaces: uid 1000 [root]
+rootfs overlay-userns
+ - overlay: EPERM [overlay]
+limits cgroup2
+wiring host
+entering agent
+ - setns: EUSERS [ns.user.setns]
+`},
+		{"an agent by wish", machine(), Wish{Entering: "agent"}, `
+isolation namespaces
+rootfs overlay
+limits cgroup2
+wiring host
+entering agent
 `},
 		{"the later entry of a name, by wish", machine("cgroup2.cpu"), Wish{Limits: "cgroup2"}, `
 isolation namespaces
@@ -235,17 +264,17 @@ func TestWishesThatCannotBeGranted(t *testing.T) {
 		wish   Wish
 		want   WishError
 	}{
-		{"missing feature", machine("overlay=ENODEV"), Wish{Rootfs: "overlay"}, WishError{Rootfs, "overlay", "ENODEV [overlay]", "mend overlay"}},
+		{"missing feature", machine("overlay=ENODEV"), Wish{Rootfs: "overlay"}, WishError{Rootfs, "overlay", "ENODEV [overlay]", "mend overlay", probe.Overlay}},
 		{"wrong company", machine(), Wish{Rootfs: "overlay-userns"}, WishError{Rootfs, "overlay-userns",
-			"goes with isolation=userns only, and isolation is namespaces", "ask for isolation=userns"}},
+			"goes with isolation=userns only, and isolation is namespaces", "ask for isolation=userns", ""}},
 		{"no such rung", machine(), Wish{Rootfs: "btrfs"}, WishError{Rootfs, "btrfs",
-			"no such backend; known are overlay, overlay-userns, aufs, reflink, copy", ""}},
+			"no such backend; known are overlay, overlay-userns, aufs, reflink, copy", "", ""}},
 		{"no such concern", machine(), Wish{"storage": "overlay"}, WishError{"storage", "overlay",
-			"no such concern; known are isolation, rootfs, limits, wiring, entering", ""}},
-		{"root's rung for a user", ordinary(), Wish{Isolation: "chroot"}, WishError{Isolation, "chroot", "uid 1000 [root]", "mend root"}},
-		{"entering", machine("ns.pid.setns=ENOSYS"), Wish{Entering: "setns"}, WishError{Entering, "setns", "ENOSYS [ns.pid.setns]", "mend ns.pid.setns"}},
-		{"entering for a user", ordinary("ns.user.setns=EUSERS"), Wish{Entering: "setns"}, WishError{Entering, "setns", "EUSERS [ns.user.setns]", "mend ns.user.setns"}},
-		{"all entries of a name", machine("cgroup2.*=EBUSY"), Wish{Limits: "cgroup2"}, WishError{Limits, "cgroup2", "EBUSY [cgroup2.memory]", "mend cgroup2.memory"}},
+			"no such concern; known are isolation, rootfs, limits, wiring, entering", "", ""}},
+		{"root's rung for a user", ordinary(), Wish{Isolation: "chroot"}, WishError{Isolation, "chroot", "uid 1000 [root]", "mend root", probe.Root}},
+		{"entering", machine("ns.pid.setns=ENOSYS"), Wish{Entering: "setns"}, WishError{Entering, "setns", "ENOSYS [ns.pid.setns]", "mend ns.pid.setns", probe.NSPIDSetns}},
+		{"entering for a user", ordinary("ns.user.setns=EUSERS"), Wish{Entering: "setns"}, WishError{Entering, "setns", "EUSERS [ns.user.setns]", "mend ns.user.setns", probe.NSUserSetns}},
+		{"all entries of a name", machine("cgroup2.*=EBUSY"), Wish{Limits: "cgroup2"}, WishError{Limits, "cgroup2", "EBUSY [cgroup2.memory]", "mend cgroup2.memory", probe.Cgroup2Memory}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := Select(c.report, c.wish)
