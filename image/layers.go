@@ -50,7 +50,7 @@ func readLayer(ctx context.Context, src io.ReadCloser, l Layer, right bool) (io.
 	if kind != codec.Plain || l.Digest != l.DiffID { // else one digest is both
 		r.diff = sha256.New()
 	}
-	return r, nil
+	return codec.Ahead(r), nil
 }
 
 type layerReader struct {
@@ -110,10 +110,6 @@ func (r *layerReader) verify() error {
 	return io.EOF
 }
 
-func (r *layerReader) Close() error {
-	err := r.tar.Close()
-	if e := r.f.Close(); err == nil {
-		err = e
-	}
-	return err
-}
+// Close may be called while another goroutine is in Read: the source ends that.
+// What the decoder holds is memory alone.
+func (r *layerReader) Close() error { return r.f.Close() }

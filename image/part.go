@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"coracle/internal/sys"
 )
 
 // DigestError says that bytes are not what they were said to be. It is
@@ -23,6 +25,10 @@ func (e *DigestError) Error() string {
 
 // Unwrap makes it ErrInvalid.
 func (e *DigestError) Unwrap() error { return ErrInvalid }
+
+// writeAt is how many bytes come before the kernel is asked to write them: the sync
+// at the end would wait for all of them else.
+const writeAt = 8 << 20
 
 // ErrRestarted is for readers of a part whose beginning turned out to be wrong:
 // read it again.
@@ -42,6 +48,7 @@ type Part struct {
 	have  int64 // bytes written and hashed
 	kept  int64 // bytes of an earlier attempt that nobody has hashed yet
 	began int64 // how many bytes that were
+	begun int64 // as far as the kernel was asked to write
 	era   int   // how often it was begun anew
 	done  bool  // complete and right
 	err   error // why there will be no more
@@ -117,6 +124,10 @@ func (p *Part) Write(b []byte) (int, error) {
 	}
 	n, err := p.file.WriteAt(b, p.have)
 	p.add(b[:n])
+	if p.have-p.begun >= writeAt {
+		sys.StartWrite(int(p.file.Fd()), p.begun, p.have-p.begun)
+		p.begun = p.have
+	}
 	if err != nil {
 		return n, &LocalError{err}
 	}
@@ -159,7 +170,7 @@ func (p *Part) Sync() error {
 // Reset throws the bytes away.
 func (p *Part) Reset() error {
 	p.mu.Lock()
-	p.have, p.kept, p.began, p.done = 0, 0, 0, false
+	p.have, p.kept, p.began, p.begun, p.done = 0, 0, 0, 0, false
 	p.era++
 	p.hash.Reset()
 	p.mu.Unlock()
@@ -204,6 +215,7 @@ type Following struct {
 	at   int64
 	era  int
 	read func(n int64)
+	shut bool // closed
 }
 
 // Follow opens the blob from its beginning. It ends when all has come and the
@@ -242,6 +254,8 @@ func (f *Following) wait() (int64, error) {
 	defer p.mu.Unlock()
 	for {
 		switch {
+		case f.shut:
+			return 0, os.ErrClosed
 		case f.ctx.Err() != nil:
 			return 0, f.ctx.Err()
 		case p.era != f.era:
@@ -257,9 +271,13 @@ func (f *Following) wait() (int64, error) {
 	}
 }
 
-// Close lets the file go.
+// Close lets the file go, and ends a Read that waits.
 func (f *Following) Close() error {
 	f.stop()
+	f.part.mu.Lock()
+	f.shut = true
+	f.part.mu.Unlock()
+	f.part.more.Broadcast()
 	return f.file.Close()
 }
 

@@ -66,10 +66,11 @@ func (s *Source) Registry() (*Client, error) {
 // Always or Never. report, which may be nil, is told of a pull.
 func (s *Source) Image(ctx context.Context, ref, platform, when string, report func(Event)) (*image.Image, error) {
 	if box.IsBox(ref) {
-		if _, err := box.Ensure(ctx, s.Images); err != nil {
+		id, err := box.EnsureFor(ctx, s.Images, platform)
+		if err != nil {
 			return nil, fmt.Errorf("built-in image: %w", err)
 		}
-		when = Never
+		return s.Images.Get(ctx, id, platform)
 	}
 	if when == Always {
 		return s.pulled(ctx, ref, platform, report)
@@ -85,7 +86,13 @@ func (s *Source) Image(ctx context.Context, ref, platform, when string, report f
 	if report != nil {
 		report(Event{Line: fmt.Sprintf("Unable to find image '%s' locally", n.WithTag().Familiar())})
 	}
-	return s.pulled(ctx, ref, platform, report)
+	img, perr := s.pulled(ctx, ref, platform, report)
+	var other *image.PlatformError
+	if perr != nil && errors.As(err, &other) {
+		// The platforms that are here say more than why no other came.
+		return nil, fmt.Errorf("%w; it cannot be pulled: %w", err, perr)
+	}
+	return img, perr
 }
 
 func (s *Source) pulled(ctx context.Context, ref, platform string, report func(Event)) (*image.Image, error) {
@@ -135,6 +142,17 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 		report(Event{Line: "Status: " + state + out.Ref.Familiar()})
 	}
 	return out, nil
+}
+
+// Push sends the image that a name with a tag stands for to its registry, and tells
+// its digest and the size of its manifest.
+func (s *Source) Push(ctx context.Context, ref name.Ref, report func(Event)) (digest string, size int64, err error) {
+	client, err := s.Registry()
+	if err != nil {
+		return "", 0, err
+	}
+	d, err := client.Push(ctx, s.Images, ref, report)
+	return string(d.Digest), d.Size, err
 }
 
 // imageUnpacker is a driver that works in another process, to which no stream can

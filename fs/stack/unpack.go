@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"coracle/fs/layer"
 	"coracle/fs/shelf"
@@ -104,14 +105,20 @@ func (u *unpacking) build(ctx context.Context) error {
 	var wg sync.WaitGroup
 	var once sync.Once
 	var first error
+	var left atomic.Int32
+	left.Store(int32(len(u.parts)))
 	slots := make(chan struct{}, min(4, max(2, runtime.NumCPU())))
 	for _, p := range u.parts {
 		slots <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
 			err := ctx.Err()
 			if err == nil {
 				err = u.store.unpack(ctx, p)
+			}
+			<-slots
+			if left.Add(-1) > 0 && err == nil {
+				// While others are unpacked: commit's sync has less to write.
+				err = tree.Sync(p.dir)
 			}
 			if err != nil {
 				once.Do(func() { first = fmt.Errorf("unpack %s: %w", p.layer.ChainID, err); cancel() })

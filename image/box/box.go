@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"coracle/image"
@@ -41,17 +40,31 @@ func IsBox(ref string) bool {
 // changed since the last time it costs three stats and the reading of one
 // small file. An image that somebody else has named box:latest is left alone.
 func Ensure(ctx context.Context, s *image.Store) (id string, err error) {
-	bin, err := running()
+	return native().ensure(ctx, s)
+}
+
+// edition is the image for one platform.
+type edition struct {
+	ref      string
+	stamp    string // file name in the store's directory
+	platform ocispec.Platform
+	open     func() (*os.File, error) // the binary that it is made of
+}
+
+func native() edition { return edition{Ref, "box.stamp", platform.Machine(), running} }
+
+func (e edition) ensure(ctx context.Context, s *image.Store) (id string, err error) {
+	bin, err := e.open()
 	if err != nil {
-		return "", fmt.Errorf("image %s: open the running program: %w", Ref, err)
+		return "", fmt.Errorf("image %s: %w", e.ref, err)
 	}
 	defer bin.Close()
 	fi, err := bin.Stat()
 	if err != nil {
-		return "", fmt.Errorf("image %s: %w", Ref, err)
+		return "", fmt.Errorf("image %s: %w", e.ref, err)
 	}
 	now := mark{binary: identity(fi), index: indexOf(s)}
-	old, oldID := readStamp(s)
+	old, oldID := e.readStamp(s)
 	if oldID != "" && old == now {
 		return oldID, nil
 	}
@@ -59,28 +72,28 @@ func Ensure(ctx context.Context, s *image.Store) (id string, err error) {
 	// makes the image.
 	unlock, err := lock(ctx, s)
 	if err != nil {
-		return "", fmt.Errorf("image %s: %w", Ref, err)
+		return "", fmt.Errorf("image %s: %w", e.ref, err)
 	}
 	defer unlock()
 	now.index = indexOf(s)
-	if old, oldID = readStamp(s); oldID != "" && old == now {
+	if old, oldID = e.readStamp(s); oldID != "" && old == now {
 		return oldID, nil
 	}
-	img, err := s.Get(ctx, Ref, "")
+	img, err := s.Get(ctx, e.ref, "")
 	switch {
 	case err == nil && img.Config.Config.Labels[Label] == "":
 		return img.ID, nil
 	case err == nil && img.ID == oldID && old.binary == now.binary:
-		writeStamp(s, now, oldID)
+		e.writeStamp(s, now, oldID)
 		return oldID, nil
 	case err != nil && !errors.Is(err, image.ErrNotFound):
-		return "", fmt.Errorf("image %s: %w", Ref, err)
+		return "", fmt.Errorf("image %s: %w", e.ref, err)
 	}
-	if id, err = build(ctx, s, bin, fi); err != nil {
-		return "", fmt.Errorf("make image %s: %w", Ref, err)
+	if id, err = e.build(ctx, s, bin, fi); err != nil {
+		return "", fmt.Errorf("make image %s: %w", e.ref, err)
 	}
 	now.index = indexOf(s)
-	writeStamp(s, now, id)
+	e.writeStamp(s, now, id)
 	return id, nil
 }
 
@@ -98,7 +111,7 @@ func running() (*os.File, error) {
 	return os.Open(path)
 }
 
-func build(ctx context.Context, s *image.Store, bin *os.File, fi os.FileInfo) (string, error) {
+func (e edition) build(ctx context.Context, s *image.Store, bin *os.File, fi os.FileInfo) (string, error) {
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(writeLayer(pw, bin, fi.Size())) }()
 	layer, err := s.PutLayer(ctx, pr, ocispec.MediaTypeImageLayer)
@@ -106,14 +119,14 @@ func build(ctx context.Context, s *image.Store, bin *os.File, fi os.FileInfo) (s
 	if err != nil {
 		return "", err
 	}
-	return s.PutImage(ctx, config(), []image.Layer{layer}, []string{Ref})
+	return s.PutImage(ctx, e.config(), []image.Layer{layer}, []string{e.ref})
 }
 
-func config() dockerspec.DockerOCIImage {
+func (e edition) config() dockerspec.DockerOCIImage {
 	var c dockerspec.DockerOCIImage
 	made := epoch()
 	c.Created = &made
-	c.Platform = platform.Machine()
+	c.Platform = e.platform
 	c.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	c.Config.Cmd = []string{"sh"}
 	c.Config.WorkingDir = "/"
@@ -122,11 +135,11 @@ func config() dockerspec.DockerOCIImage {
 		"org.opencontainers.image.title":   "box",
 		"org.opencontainers.image.created": made.Format(time.RFC3339),
 	}
-	c.History = []ocispec.History{{Created: &made, CreatedBy: "coracle " + runtime.GOOS + "/" + runtime.GOARCH, Comment: "made from the running binary"}}
+	c.History = []ocispec.History{{Created: &made, CreatedBy: "coracle " + platform.String(ocispec.Platform{OS: "linux", Architecture: e.platform.Architecture}), Comment: "made from coracle's binary"}}
 	return c
 }
 
 // epoch is the time of every file: the image depends on the binary alone.
 func epoch() time.Time { return time.Unix(0, 0).UTC() }
 
-func stampPath(s *image.Store) string { return filepath.Join(s.Dir(), "box.stamp") }
+func (e edition) stampPath(s *image.Store) string { return filepath.Join(s.Dir(), e.stamp) }

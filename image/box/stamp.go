@@ -38,8 +38,8 @@ func indexOf(s *image.Store) string {
 }
 
 // readStamp returns an empty ID for a stamp that is missing or not ours.
-func readStamp(s *image.Store) (m mark, id string) {
-	b, err := os.ReadFile(stampPath(s))
+func (e edition) readStamp(s *image.Store) (m mark, id string) {
+	b, err := os.ReadFile(e.stampPath(s))
 	if err != nil {
 		return mark{}, ""
 	}
@@ -52,7 +52,7 @@ func readStamp(s *image.Store) (m mark, id string) {
 
 // writeStamp keeps what the next start compares. It is a cache: if it cannot
 // be written (a read-only store), the next start does the work again.
-func writeStamp(s *image.Store, m mark, id string) {
+func (e edition) writeStamp(s *image.Store, m mark, id string) {
 	if m.binary == "" || m.index == "" {
 		return
 	}
@@ -65,7 +65,7 @@ func writeStamp(s *image.Store, m mark, id string) {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), stampPath(s))
+		err = os.Rename(f.Name(), e.stampPath(s))
 	}
 	if err != nil {
 		os.Remove(f.Name())

@@ -78,7 +78,7 @@ func (s *session) attempt(ctx context.Context, p *image.Part, l image.Layer, hav
 	if have > 0 {
 		header = http.Header{"Range": {"bytes=" + strconv.FormatInt(have, 10) + "-"}}
 	}
-	res, err := s.do(ctx, http.MethodGet, s.base+"/blobs/"+l.Digest, header, nil, 0,
+	res, err := s.do(ctx, http.MethodGet, s.base+"/blobs/"+l.Digest, header,
 		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	if err != nil {
 		return have, stalled(ctx, err)

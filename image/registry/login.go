@@ -28,7 +28,7 @@ func (c *Client) Login(ctx context.Context, server, username, password string) e
 	}
 	s := &session{c: c, host: h, http: &http.Client{Transport: rt, CheckRedirect: checkRedirect(scheme == "http")}}
 	at := scheme + "://" + h.name + "/v2/"
-	res, err := s.do(ctx, http.MethodGet, at, nil, nil, 0, http.StatusOK)
+	res, err := s.do(ctx, http.MethodGet, at, nil, http.StatusOK)
 	var e *Error
 	if errors.As(err, &e) && e.Status != 0 {
 		return &Error{Text: fmt.Sprintf("login attempt to %s failed with status: %d %s", at, e.Status, http.StatusText(e.Status)), Status: e.Status, Kind: e.Kind, Err: err}

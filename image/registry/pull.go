@@ -143,7 +143,7 @@ func (p *pull) upToDate(ctx context.Context, s *session) (*Pulled, error) {
 	if err != nil || platform.Rank(p.want, img.Platform) != 0 {
 		return nil, nil
 	}
-	res, err := s.do(ctx, http.MethodHead, s.base+"/manifests/"+target(p.ref), accepted, nil, 0, http.StatusOK)
+	res, err := s.do(ctx, http.MethodHead, s.base+"/manifests/"+target(p.ref), accepted, http.StatusOK)
 	if err != nil {
 		return nil, nil // the request that follows says why
 	}
@@ -231,7 +231,9 @@ type transfer struct {
 	mu   sync.Mutex
 	told map[string]bool // layers whose end was reported
 
-	resumed bool // some bytes are an earlier attempt's
+	resumed  bool           // some bytes are an earlier attempt's
+	syncs    sync.WaitGroup // beside the next download and the unpacking
+	unsynced error
 }
 
 func (t *transfer) run(ctx context.Context) error {
@@ -252,6 +254,10 @@ func (t *transfer) run(ctx context.Context) error {
 		cancel()
 	}
 	err := <-unpacked
+	t.syncs.Wait()
+	if fetched == nil {
+		fetched = t.unsynced
+	}
 	if err != nil && fetched == nil && t.resumed {
 		err = t.unpack(ctx)
 	}
@@ -355,5 +361,12 @@ func (t *transfer) fetchOne(ctx context.Context, l image.Layer) error {
 		return err
 	}
 	t.report.send(Event{ID: short(l.Digest), State: Downloaded})
-	return p.Sync()
+	t.syncs.Go(func() {
+		if err := p.Sync(); err != nil {
+			t.mu.Lock()
+			t.unsynced = err
+			t.mu.Unlock()
+		}
+	})
+	return nil
 }

@@ -202,18 +202,19 @@ func checkRedirect(plain bool) func(*http.Request, []*http.Request) error {
 	}
 }
 
-// do makes one request. The answer's status is one of ok.
-func (s *session) do(ctx context.Context, method, url string, header http.Header, body io.Reader, size int64, ok ...int) (*http.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, method, url, body)
+// do makes one request without a body. The answer's status is one of ok.
+func (s *session) do(ctx context.Context, method, url string, header http.Header, ok ...int) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
 	for k, v := range header {
 		r.Header[k] = v
 	}
-	if body != nil {
-		r.ContentLength = size
-	}
+	return s.answer(r, ok...)
+}
+
+func (s *session) answer(r *http.Request, ok ...int) (*http.Response, error) {
 	res, err := s.http.Do(r)
 	if err != nil {
 		return nil, unreachable(err)
@@ -230,7 +231,7 @@ func (s *session) small(ctx context.Context, url string, header http.Header, mos
 	err = s.c.retry(ctx, func() error {
 		ctx, cancel := context.WithTimeoutCause(ctx, 2*s.c.stall, errStalled)
 		defer cancel()
-		res, err := s.do(ctx, http.MethodGet, url, header, nil, 0, http.StatusOK)
+		res, err := s.do(ctx, http.MethodGet, url, header, http.StatusOK)
 		if err != nil {
 			return err
 		}

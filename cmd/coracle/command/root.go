@@ -63,6 +63,7 @@ func verbs() []entry {
 		{newImport, []string{"import", "image import"}},
 		{newLoad, []string{"load", "image load"}},
 		{newPull, []string{"pull", "image pull"}},
+		{newPush, []string{"push", "image push"}},
 		{newLogin, []string{"login"}},
 		{newLogout, []string{"logout"}},
 		{newManifestInspect, []string{"manifest inspect"}},

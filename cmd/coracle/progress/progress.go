@@ -45,6 +45,10 @@ func New(out io.Writer, size func() (rows, cols int)) *Display {
 func (d *Display) Show(e registry.Event) {
 	if e.ID == "" {
 		d.clear()
+		if d.finished() {
+			d.draw()
+			d.drawn, d.order, d.byID = 0, nil, map[string]*layer{}
+		}
 		fmt.Fprintln(d.out, e.Line)
 		d.draw()
 		return
@@ -73,6 +77,16 @@ func (d *Display) Show(e registry.Event) {
 	case changed && !moves && e.State != registry.Extracting:
 		fmt.Fprintf(d.out, "%s: %s\n", e.ID, e.State)
 	}
+}
+
+// finished tells whether all layers are: what follows them stands below.
+func (d *Display) finished() bool {
+	for _, l := range d.order {
+		if !done(l.State) {
+			return false
+		}
+	}
+	return true
 }
 
 // Close leaves the last state on the terminal.
