@@ -54,7 +54,7 @@ func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(stri
 			return codeFailed, err
 		}
 		c.Image, c.Modules, c.DTB, c.Machine = got.Image, got.Modules, got.DTB, k.Machine
-		c.Arch = k.GOARCH()
+		c.Arch, c.Cgroups = k.GOARCH(), k.Cgroups
 	}
 	if c.Init, err = initProgram(arch); err != nil {
 		return codeFailed, err

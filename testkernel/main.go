@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/probe/probetest"
+	"coracle/testkernel/findings"
 	"coracle/testkernel/guest"
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/nosys"
@@ -125,6 +127,13 @@ func withhold(version string, args []string, trace func(string, ...any)) (int, e
 	if v.Less(nosys.Floor()) {
 		return 2, fmt.Errorf("kernel version %s: nothing older than %s is known", v, nosys.Floor())
 	}
+	name := findings.Nosys + v.String()
+	known, err := findings.Known(name)
+	if err != nil {
+		return codeFailed, err
+	}
+	os.Setenv(findings.NameEnv, name)
+	os.Setenv(probetest.KnownEnv, known)
 	code, err := nosys.Run(nosys.Config{Version: v, Args: args, Trace: trace})
 	if err != nil {
 		return codeFailed, err

@@ -29,7 +29,7 @@ func Main() {
 	if err != nil {
 		die(nil, fmt.Errorf("read the plan: %w", err))
 	}
-	notes := furnish()
+	notes := furnish(&plan)
 	port, err := openPort("/dev/" + plan.Port)
 	if err != nil {
 		die(nil, err)
@@ -198,7 +198,7 @@ func insert(file string) error {
 // furnish makes the root a file system that can be pivoted away from (the
 // initial one cannot) and mounts what a machine has. It goes on without what
 // the kernel has not.
-func furnish() []error {
+func furnish(plan *vm.Plan) []error {
 	notes := newRoot()
 	mounts := []struct{ source, target, fstype, data string }{
 		{"proc", "/proc", "proc", ""},
@@ -221,7 +221,7 @@ func furnish() []error {
 	}
 	os.MkdirAll("/dev/shm", 0o1777)
 	_ = unix.Mount("tmpfs", "/dev/shm", "tmpfs", 0, "")
-	notes = append(notes, cgroups()...)
+	notes = append(notes, cgroups(plan.Cgroups)...)
 	_ = unix.Sethostname([]byte("testkernel"))
 	return append(notes, loopback()...)
 }

@@ -108,8 +108,9 @@ func copyFile(from, to string, mode fs.FileMode) error {
 }
 
 // cgroups mounts each v1 controller that the kernel has at its usual place,
-// and v2 beside them where that is there, or alone where no v1 is.
-func cgroups() []error {
+// and v2 beside them where that is there. Versions other than "" narrow it: "1",
+// or "2", which then stands at the top, as where systemd has mounted it.
+func cgroups(versions string) []error {
 	f, err := os.Open("/proc/cgroups")
 	if err != nil {
 		return nil // a kernel without control groups
@@ -119,6 +120,12 @@ func cgroups() []error {
 	if os.MkdirAll(top, 0o755) != nil {
 		top = "/cgroup" // before 2.6.39
 		os.MkdirAll(top, 0o755)
+	}
+	if versions == "2" {
+		if err := unix.Mount("cgroup", top, "cgroup2", 0, ""); err != nil {
+			return []error{fmt.Errorf("mount cgroup2: %w", err)}
+		}
+		return nil
 	}
 	var errs []error
 	if err := unix.Mount("tmpfs", top, "tmpfs", 0, "mode=755"); err != nil {
@@ -141,7 +148,7 @@ func cgroups() []error {
 			mount(w[0], "cgroup", w[0])
 		}
 	}
-	if types, err := os.ReadFile("/proc/filesystems"); err == nil && strings.Contains(string(types), "\tcgroup2\n") {
+	if types, err := os.ReadFile("/proc/filesystems"); versions != "1" && err == nil && strings.Contains(string(types), "\tcgroup2\n") {
 		mount("unified", "cgroup2", "")
 	}
 	return errs

@@ -1,6 +1,8 @@
 package kernels
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -39,16 +41,15 @@ func Get(k Kernel, log io.Writer) (*Fetched, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return nil, err
 	}
-	get := download
-	dir := filepath.Join(cache, k.Name)
+	get, keyOf := download, downloadKey
 	if k.Built() {
-		get = build
-		key, err := buildKey(k)
-		if err != nil {
-			return nil, err
-		}
-		dir += "-" + key
+		get, keyOf = build, buildKey
 	}
+	key, err := keyOf(k)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, k.Name+"-"+key)
 	// Two that want one kernel get it once.
 	lock, err := lockFile(filepath.Join(cache, k.Name+".lock"))
 	if err != nil {
@@ -116,6 +117,12 @@ func lockFile(name string) (*os.File, error) {
 		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
 	}
 	return f, nil
+}
+
+// downloadKey names what is taken of k's packages, in 12 hexadecimal digits.
+func downloadKey(k Kernel) (string, error) {
+	sum := sha256.Sum256(fmt.Append(nil, k, wanted(), dtbOf(k.Machine)))
+	return hex.EncodeToString(sum[:])[:12], nil
 }
 
 // download leaves in dir the kernel, the modules that are of use, numbered in

@@ -14,7 +14,7 @@ import (
 func wanted() []string {
 	return []string{
 		"crc32c_generic", // libcrc32c asks for it by an alias
-		"overlay", "veth", "bridge", "br_netfilter", "tun", "dummy", "macvlan", "fuse", "loop",
+		"overlay", "veth", "bridge", "br_netfilter", "tun", "dummy", "macvlan", "fuse", "loop", "ext4", "binfmt_misc",
 		"nf_tables", "nft_nat", "nft_masq", "nft_chain_nat", "nft_ct",
 		"iptable_nat", "iptable_filter", "xt_MASQUERADE", "xt_nat", "xt_conntrack", "xt_addrtype", "xt_comment",
 	}

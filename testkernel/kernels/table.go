@@ -17,6 +17,7 @@ type Kernel struct {
 	Name    string
 	Arch    string // Debian's name
 	Machine string // QEMU's name
+	Cgroups string // the versions that are mounted: 1, 2 or 1+2
 	What    string
 	suite   string
 	pkg     string
@@ -30,8 +31,8 @@ func All() []Kernel {
 	var all []Kernel
 	for line := range strings.Lines(table) {
 		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if line[0] != '#' && len(f) == 6 {
-			all = append(all, Kernel{Name: f[0], Arch: f[1], Machine: f[2], suite: f[3], pkg: f[4], What: f[5]})
+		if line[0] != '#' && len(f) == 7 {
+			all = append(all, Kernel{Name: f[0], Arch: f[1], Machine: f[2], Cgroups: f[3], suite: f[4], pkg: f[5], What: f[6]})
 		}
 	}
 	return all

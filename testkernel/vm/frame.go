@@ -26,6 +26,7 @@ type Plan struct {
 	Dir     string
 	Port    string   // the name below /dev of the port for frames
 	Modules []string // files to insert, in this order
+	Cgroups string   // the versions of control groups to mount: 1, 2 or 1+2
 	Seconds int      // the time limit; the init shortens it a little
 }
 

@@ -26,6 +26,7 @@ type Config struct {
 	Machine   string   // QEMU's name of the machine; "" for the one that is usual for Arch
 	DTB       string   // the machine's device tree; "" where it needs none
 	Modules   []string // files of modules to insert, in this order
+	Cgroups   string   // the versions of control groups to mount: 1, 2 or 1+2; "" for all
 	InitrdDir string   // a tree that is put at the root; "" for none
 	Memory    int      // MiB
 	Timeout   time.Duration
@@ -143,7 +144,7 @@ func writeInitrd(file, port string, c *Config) error {
 	a.copy("/init", c.Init)
 	plan := Plan{
 		Args: append([]string{"/test/" + filepath.Base(c.Args[0])}, c.Args[1:]...),
-		Env:  c.Env, Dir: "/test", Port: port, Seconds: int(c.Timeout.Seconds()),
+		Env:  c.Env, Dir: "/test", Port: port, Cgroups: c.Cgroups, Seconds: int(c.Timeout.Seconds()),
 	}
 	a.copy(plan.Args[0], c.Args[0])
 	// go test starts the wrapper in the package's directory.

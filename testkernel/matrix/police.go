@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"coracle/testkernel/findings"
+)
+
+// featureName is how the probe's features are written.
+var featureName = regexp.MustCompile(`[a-z0-9_]+(\.[a-z0-9_]+)*`)
+
+// wrongSkips are those that give no reason, or name a feature which this kernel
+// is known to have.
+func wrongSkips(kernel string, skips []skip) []string {
+	want, err := findings.For(kernel, "root")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, s := range skips {
+		if s.Why == "" {
+			out = append(out, fmt.Sprintf("%s skips without a reason", s.Test))
+			continue
+		}
+		for _, f := range findings.Features() {
+			named := slices.Contains(featureName.FindAllString(s.Why, -1), string(f))
+			if named && want[f].State == "yes" {
+				out = append(out, fmt.Sprintf("%s is skipped (%s), and this kernel has %s", s.Test, s.Why, f))
+			}
+		}
+	}
+	return out
+}

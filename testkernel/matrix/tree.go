@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+
+	"coracle/testkernel/kernels"
+	"coracle/testkernel/matrix/plan"
+	"coracle/testkernel/suite"
+)
+
+// packages are those whose tests run on every kernel: what the kernel must have,
+// and the suite.
+func packages() []string {
+	return append([]string{"coracle/testkernel/findings"}, suite.Packages...)
+}
+
+// tree is a directory with all that a machine of one architecture needs: the
+// product, the tests, busybox and the program that runs them.
+type tree struct {
+	arch string // Go's name
+	dir  string
+}
+
+// below is where a tree lies in the machine.
+const below = "suite"
+
+func newTree(arch string) (*tree, error) {
+	t := &tree{arch, filepath.Join(kernels.CacheDir(), "tests-"+arch)}
+	if err := os.RemoveAll(t.top()); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(t.top(), "bin"), 0o755); err != nil {
+		return nil, err
+	}
+	for _, build := range [][]string{
+		{"build", "-o", filepath.Join(t.top(), "coracle"), "coracle/cmd/coracle"},
+		{"build", "-o", filepath.Join(t.top(), "inside"), "coracle/testkernel/matrix/inside"},
+		{"build", "-o", t.wrapper(), "coracle/testkernel"},
+	} {
+		if err := t.goes(build...); err != nil {
+			return nil, err
+		}
+	}
+	for _, pkg := range packages() {
+		if err := t.test(pkg); err != nil {
+			return nil, err
+		}
+	}
+	return t, kernels.Busybox(arch, filepath.Join(t.top(), "bin", "busybox"), os.Stderr)
+}
+
+func (t *tree) top() string { return filepath.Join(t.dir, below) }
+
+// wrapper is testkernel built for this machine, where that is the tree's.
+func (t *tree) wrapper() string { return filepath.Join(t.dir, "testkernel") }
+
+// goes runs the go command for the tree's architecture.
+func (t *tree) goes(args ...string) error {
+	args = append([]string{args[0], "-trimpath", "-buildvcs=false", "-tags", "urfave_cli_no_docs", "-ldflags=-s -w"}, args[1:]...)
+	cmd := exec.Command("go", args...)
+	// GOARM: what runs on every ARM.
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+t.arch, "GOARM=5", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s for %s: %w\n%s", args[0], t.arch, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// at is where a package's tests lie in the tree.
+func at(pkg string) string { return path.Join("tests", pkg) }
+
+// test puts a package's tests and their data into the tree.
+func (t *tree) test(pkg string) error {
+	to := filepath.Join(t.top(), at(pkg))
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	if err := t.goes("test", "-c", "-o", filepath.Join(to, path.Base(pkg)+".test"), pkg); err != nil {
+		return err
+	}
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", pkg).Output()
+	if err != nil {
+		return fmt.Errorf("go list %s: %w", pkg, err)
+	}
+	data := filepath.Join(string(bytes.TrimSpace(out)), "testdata")
+	if _, err := os.Stat(data); err != nil {
+		return nil
+	}
+	return os.CopyFS(filepath.Join(to, "testdata"), os.DirFS(data))
+}
+
+// write leaves the plan for a kernel in the tree.
+func (t *tree) write(name, file string) error {
+	p := plan.Plan{Env: []string{"TESTKERNEL_NAME=" + name}}
+	for _, pkg := range packages() {
+		if _, err := os.Stat(filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")); err != nil {
+			continue // it has no tests
+		}
+		p.Steps = append(p.Steps, plan.Step{
+			Name: pkg, Program: path.Join(at(pkg), path.Base(pkg)+".test"), Dir: at(pkg),
+			Args: []string{"-test.v", "-test.short", fmt.Sprintf("-test.timeout=%ds", stepSeconds-20)}, Seconds: stepSeconds,
+		})
+	}
+	data, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(t.top(), file), data, 0o644)
+}
+
+// stepSeconds is what one package may take on an emulated machine.
+const stepSeconds = 300
