@@ -37,6 +37,14 @@ func Absent(err error) bool {
 	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrDenied)
 }
 
+// Familiar is an image's name as Docker shows it, with the tag that it means.
+func Familiar(ref string) string {
+	if n, err := name.Parse(ref); err == nil {
+		return n.WithTag().Familiar()
+	}
+	return ref
+}
+
 // Source gives images.
 type Source struct {
 	Images *image.Store

@@ -89,13 +89,13 @@ func TestEnsureRefreshesForAnotherBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _ := readStamp(s)
+	m, _ := native().readStamp(s)
 	m.binary = "1:2:3:4.5:6.7"
-	writeStamp(s, m, id)
+	native().writeStamp(s, m, id)
 	if again, err := Ensure(ctx, s); err != nil || again != id {
 		t.Fatalf("%s, %v", again, err)
 	}
-	if now, _ := readStamp(s); now.binary == m.binary {
+	if now, _ := native().readStamp(s); now.binary == m.binary {
 		t.Error("the stamp of another binary was believed")
 	}
 }

@@ -49,15 +49,15 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("it is made of coracle's own binary for %s, and there is no %s in %s", e.Platform, strings.Join(e.Files, " or "), e.Dir)
 }
 
-// Unwrap makes it image.ErrNotFound.
-func (e *MissingError) Unwrap() error { return image.ErrNotFound }
+// ErrPlatform is for a platform that coracle itself is not made for.
+var ErrPlatform = errors.New("coracle is not made for")
 
 // release opens the release file for p.
 func release(p ocispec.Platform) (*os.File, error) {
 	missing := &MissingError{Platform: platform.String(p), Variable: "CORACLE_BOX_" + strings.ToUpper(p.Architecture)}
 	machine, files := releases(p)
 	if machine == elf.EM_NONE || p.OS != "linux" {
-		return nil, fmt.Errorf("%w: coracle is not made for %s", image.ErrNotFound, platform.String(p))
+		return nil, fmt.Errorf("%w %s", ErrPlatform, platform.String(p))
 	}
 	if path := os.Getenv(missing.Variable); path != "" {
 		return program(path, machine)

@@ -7,9 +7,11 @@ import (
 	"syscall"
 
 	"coracle/backends"
+	"coracle/backends/emulate"
 	"coracle/backends/isolate"
 	"coracle/engine"
 	"coracle/image"
+	"coracle/image/box"
 	"coracle/image/registry"
 	"coracle/probe"
 )
@@ -17,7 +19,7 @@ import (
 // hint says what the user may do about an error; "" when nothing is known to
 // help. All hints are here: libraries return facts.
 func (t *tool) hint(err error) string {
-	for _, match := range []func(error) string{installHint, t.rungHint, programHint, imageHint, containerHint, machineHint} {
+	for _, match := range []func(error) string{installHint, platformHint, t.rungHint, programHint, imageHint, containerHint, machineHint} {
 		if h := match(err); h != "" {
 			return h
 		}
@@ -54,6 +56,19 @@ func (t *tool) rungHint(err error) string {
 		}
 	}
 	return hint
+}
+
+// platformHint is about a platform that is not this machine's.
+func platformHint(err error) string {
+	var emulated *emulate.Error
+	if errors.As(err, &emulated) {
+		return emulated.Mend()
+	}
+	var missing *box.MissingError
+	if errors.As(err, &missing) {
+		return "put that release file there, or name one in " + missing.Variable
+	}
+	return ""
 }
 
 // programHint is about a program that could not be executed.
