@@ -12,7 +12,6 @@ import (
 	"coracle/engine/fetch"
 	"coracle/engine/record"
 	"coracle/image"
-	"coracle/image/name"
 )
 
 func fail(k Kind, err error, format string, a ...any) *Error {
@@ -89,10 +88,7 @@ func noImage(ref string, err error) error {
 	case errors.As(err, &platform):
 		return fail(NotFound, err, "%v", err)
 	case errors.Is(err, image.ErrNotFound):
-		if r, e := name.Parse(ref); e == nil {
-			ref = r.WithTag().Familiar()
-		}
-		return fail(NotFound, err, "No such image: %s", ref)
+		return fail(NotFound, err, "No such image: %s", fetch.Familiar(ref))
 	case fetch.Absent(err):
 		return &Error{Kind: NotFound, Err: err}
 	case errors.Is(err, image.ErrAmbiguous), errors.Is(err, image.ErrInvalid):

@@ -74,7 +74,7 @@ func TestBars(t *testing.T) {
 		}
 	}
 	d.Close()
-	for _, want := range []string{"aaaaaaaaaaaa: Downloading [=", "3.146MB/4.194MB", "MB/s", "bbbbbbbbbbbb: Already exists", "total: 3.146MB/4.194MB"} {
+	for _, want := range []string{"aaaaaaaaaaaa: Downloading [=", "3.146MB/4.194MB", "299.6kB/s", "bbbbbbbbbbbb: Already exists", "total: 3.146MB/4.194MB"} {
 		if !strings.Contains(seen, want) {
 			t.Errorf("no %q in\n%s", want, seen)
 		}
