@@ -131,7 +131,7 @@ func (e *Engine) Report() *probe.Report { return e.report }
 func (e *Engine) Selection() *backends.Selection { return e.sel }
 
 // Images is the image store.
-func (e *Engine) Images() image.API { return e.images }
+func (e *Engine) Images() image.API { return images{e.images, e} }
 
 // drivers are the rungs that a new container gets.
 func (e *Engine) drivers() record.Drivers {

@@ -75,5 +75,5 @@ type API interface {
 	Tag(ctx context.Context, source, target string) error
 	// Remove untags ref, or deletes the image when ref is an ID or its last
 	// tag; it returns Docker's lines: "Untagged: …", "Deleted: …".
-	Remove(ctx context.Context, ref string, force bool) ([]string, error)
+	Remove(ctx context.Context, ref string, opt RemoveOptions) ([]string, error)
 }

@@ -31,7 +31,7 @@ func TestKilledChild(t *testing.T) {
 		if _, err := s.Import(context.Background(), bytes.NewReader(tree(t, fmt.Sprint("i", i))), ImportOptions{Ref: "imported"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Remove(context.Background(), "imported", true); err != nil {
+		if _, err := s.Remove(context.Background(), "imported", RemoveOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func TestKilled(t *testing.T) {
 	if _, err := s.Load(context.Background(), bytes.NewReader(dockerArchive(t, []string{"after"}, tree(t, "after"))), nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove(context.Background(), "after", false); err != nil {
+	if _, err := s.Remove(context.Background(), "after", RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	fsck(t, dir)

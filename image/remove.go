@@ -53,9 +53,31 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 	return s.writeIndex(idx)
 }
 
+// RemoveOptions say how far Remove goes.
+type RemoveOptions struct {
+	// Force removes what Docker removes only when forced.
+	Force bool
+	// Using tells of the containers of the image with this ID; nil: there are
+	// none.
+	Using func(id string) Use
+}
+
+// Use is one container of an image, a running one where there is one.
+type Use struct {
+	Container string // its ID; "": there is none
+	Running   bool
+}
+
+func (o RemoveOptions) use(id string) Use {
+	if o.Using == nil || id == "" {
+		return Use{}
+	}
+	return o.Using(id)
+}
+
 // Remove implements API. Behind "Deleted: " stand the image's ID and the chain
 // IDs of the layers that no other image has, top first.
-func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]string, error) {
+func (s *Store) Remove(ctx context.Context, ref string, opt RemoveOptions) ([]string, error) {
 	idx, err := s.readIndex()
 	if err == nil {
 		_, err = s.find(idx, ref)
@@ -80,7 +102,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]string, e
 	same := func(d ocispec.Descriptor) bool {
 		return d.Digest == found[0].Digest || id != "" && d.Annotations[configAnnotation] == id
 	}
-	lines, gone, err := s.untag(idx, same, found, ref, force)
+	lines, gone, err := s.untag(idx, same, found[0], ref, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -110,43 +132,86 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]string, e
 
 // untag takes names away as Docker does, and tells whether the image goes too:
 // by name, one name, and the image with its last; by ID, the image, unless it
-// has names in several repositories.
-func (s *Store) untag(idx *ocispec.Index, same func(ocispec.Descriptor) bool, found []ocispec.Descriptor, ref string, force bool) (lines []string, gone bool, err error) {
+// has names in several repositories. What a container uses stays, without a name
+// if that is forced, and goes by force only if no container runs.
+func (s *Store) untag(idx *ocispec.Index, same func(ocispec.Descriptor) bool, found ocispec.Descriptor, ref string, opt RemoveOptions) (lines []string, gone bool, err error) {
 	var all []name.Ref
+	tags := 0
 	for _, d := range idx.Manifests {
 		if n, ok := name.OfAnnotations(d.Annotations); ok && same(d) {
 			all = append(all, n)
-		}
-	}
-	if n, ok := name.OfAnnotations(found[0].Annotations); ok && !byID(ref, n) {
-		drop := func(o name.Ref) bool { return o == n }
-		rest := slices.DeleteFunc(slices.Clone(all), drop)
-		// Digests of a repository without a tag left go with its last tag.
-		if !slices.ContainsFunc(rest, func(o name.Ref) bool { return o.Digest == "" }) {
-			rest = slices.DeleteFunc(rest, func(o name.Ref) bool { return o.Repo() == n.Repo() })
-		}
-		for _, o := range all {
-			if !slices.Contains(rest, o) {
-				lines = append(lines, "Untagged: "+o.Familiar())
+			if n.Digest == "" {
+				tags++
 			}
 		}
-		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
-			o, ok := name.OfAnnotations(d.Annotations)
-			return len(rest) > 0 && ok && same(d) && !slices.Contains(rest, o)
-		})
-		return lines, len(rest) == 0, nil
 	}
-	tags := 0
-	for _, n := range all {
-		if n.Digest == "" {
-			tags++
+	id := s.entryID(found)
+	use := opt.use(id)
+	n, ok := name.OfAnnotations(found.Annotations)
+	if !ok || byID(ref, n) {
+		if err := deletable(id, tags, use, opt.Force); err != nil {
+			return nil, false, err
 		}
-		lines = append(lines, "Untagged: "+n.Familiar())
+		for _, n := range all {
+			lines = append(lines, "Untagged: "+n.Familiar())
+		}
+		return lines, true, nil
 	}
-	if tags > 1 && !force {
-		return nil, false, &ConflictError{ID: s.entryID(found[0])}
+	if tags <= 1 && use.Container != "" && !opt.Force {
+		return nil, false, &ConflictError{
+			What: fmt.Sprintf("remove repository reference %q", ref), How: "must force",
+			Why: "container " + short(use.Container) + " is using its referenced image " + short(id),
+		}
 	}
-	return lines, true, nil
+	rest := slices.DeleteFunc(slices.Clone(all), func(o name.Ref) bool { return o == n })
+	// Digests of a repository without a tag left go with its last tag.
+	if !slices.ContainsFunc(rest, func(o name.Ref) bool { return o.Digest == "" }) {
+		rest = slices.DeleteFunc(rest, func(o name.Ref) bool { return o.Repo() == n.Repo() })
+	}
+	for _, o := range all {
+		if !slices.Contains(rest, o) {
+			lines = append(lines, "Untagged: "+o.Familiar())
+		}
+	}
+	if len(rest) == 0 && use.Container != "" && (use.Running || !opt.Force) {
+		for i, d := range idx.Manifests {
+			if same(d) {
+				idx.Manifests[i].Annotations = bare(d.Annotations)
+			}
+		}
+		s.tidy(idx)
+		return lines, false, nil
+	}
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
+		o, ok := name.OfAnnotations(d.Annotations)
+		return len(rest) > 0 && ok && same(d) && !slices.Contains(rest, o)
+	})
+	return lines, len(rest) == 0, nil
+}
+
+// deletable refuses to delete an image by its ID, for Docker's reasons in
+// Docker's order.
+func deletable(id string, tags int, use Use, force bool) error {
+	e := &ConflictError{What: "delete " + short(id), How: "must be forced"}
+	switch {
+	case use.Running:
+		e.How, e.Why = "cannot be forced", "image is being used by running container "+short(use.Container)
+	case force:
+		return nil
+	case tags > 1:
+		e.Why = "image is referenced in multiple repositories"
+	case use.Container != "":
+		e.Why = "image is being used by stopped container " + short(use.Container)
+	default:
+		return nil
+	}
+	return e
+}
+
+// short is an ID as Docker prints it.
+func short(id string) string {
+	id = strings.TrimPrefix(id, "sha256:")
+	return id[:min(12, len(id))]
 }
 
 // byID tells whether ref found the image that is called n by its ID.
@@ -159,12 +224,11 @@ func byID(ref string, n name.Ref) bool {
 	return r != n && !(r.Digest != "" && r.Repo() == n.Repo())
 }
 
-// ConflictError says that an image has several names, in Docker's words.
-type ConflictError struct{ ID string }
+// ConflictError says in Docker's words what is not removed, and why.
+type ConflictError struct{ What, How, Why string }
 
 func (e *ConflictError) Error() string {
-	short := strings.TrimPrefix(e.ID, "sha256:")
-	return fmt.Sprintf("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short[:min(12, len(short))])
+	return "conflict: unable to " + e.What + " (" + e.How + ") - " + e.Why
 }
 
 // Unwrap makes it ErrConflict.

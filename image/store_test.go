@@ -193,15 +193,15 @@ func TestRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s.Remove(ctx, img.ID, false)
+	_, err = s.Remove(ctx, img.ID, RemoveOptions{})
 	if !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "(must be forced)") {
 		t.Errorf("%v", err)
 	}
-	lines, err := s.Remove(ctx, "a:1", false)
+	lines, err := s.Remove(ctx, "a:1", RemoveOptions{})
 	if err != nil || !slices.Equal(lines, []string{"Untagged: a:1"}) {
 		t.Errorf("%q, %v", lines, err)
 	}
-	lines, err = s.Remove(ctx, "b:1", false)
+	lines, err = s.Remove(ctx, "b:1", RemoveOptions{})
 	want := []string{"Untagged: b:1", "Deleted: " + img.ID, "Deleted: " + img.Layers[1].ChainID}
 	if err != nil || !slices.Equal(lines, want) {
 		t.Errorf("%q, %v", lines, err)
@@ -210,12 +210,12 @@ func TestRemove(t *testing.T) {
 	if fsck(t, s.dir) != 1 {
 		t.Error("the other image is gone too")
 	}
-	if _, err := s.Remove(ctx, "b:1", true); !errors.Is(err, ErrNotFound) {
+	if _, err := s.Remove(ctx, "b:1", RemoveOptions{Force: true}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("%v", err)
 	}
 	img, _ = s.Get(ctx, "c:1", "")
 	s.Tag(ctx, "c:1", "d:1")
-	lines, err = s.Remove(ctx, img.ID[7:15], true)
+	lines, err = s.Remove(ctx, img.ID[7:15], RemoveOptions{Force: true})
 	if err != nil || len(lines) != 4 || lines[2] != "Deleted: "+img.ID {
 		t.Errorf("%q, %v", lines, err)
 	}
@@ -254,7 +254,7 @@ func TestRemoveDamaged(t *testing.T) {
 	if list, err := s.List(ctx); err != nil || len(list) != 1 || list[0].ID != img.ID || list[0].RepoTags[0] != "a:1" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if lines, err := s.Remove(ctx, "a:1", false); err != nil || len(lines) != 2 {
+	if lines, err := s.Remove(ctx, "a:1", RemoveOptions{}); err != nil || len(lines) != 2 {
 		t.Errorf("%q, %v", lines, err)
 	}
 	clean(t, s)
@@ -357,7 +357,7 @@ func TestConcurrent(t *testing.T) {
 			if _, err := s.Import(ctx, bytes.NewReader(tree(t, "gone")), ImportOptions{Ref: "gone" + strconv.Itoa(i)}); err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Remove(ctx, "gone"+strconv.Itoa(i), false); err != nil {
+			if _, err := s.Remove(ctx, "gone"+strconv.Itoa(i), RemoveOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -385,7 +385,7 @@ func TestPut(t *testing.T) {
 	if _, err := s.Import(ctx, bytes.NewReader(tree(t, "x")), ImportOptions{Ref: "x"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove(ctx, "x", false); err != nil {
+	if _, err := s.Remove(ctx, "x", RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var c dockerspec.DockerOCIImage

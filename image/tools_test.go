@@ -108,7 +108,7 @@ func TestSkopeo(t *testing.T) {
 	if got, err := s.Get(ctx, img.ID[7:20], ""); err != nil || got.ID != img.ID {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := s.Remove(ctx, "theirs:1", false); err != nil {
+	if _, err := s.Remove(ctx, "theirs:1", RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Get(ctx, "debian", ""); err != nil {

@@ -69,7 +69,7 @@ func TestEnsureMakesWhatWasRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Remove(ctx, "box", false); err != nil {
+	if _, err := s.Remove(ctx, "box", image.RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Get(ctx, "box", ""); !errors.Is(err, image.ErrNotFound) {

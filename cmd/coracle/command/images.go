@@ -154,7 +154,7 @@ func newRmi(t *tool) *verb {
 		}
 		var failed error
 		for _, ref := range c.Args().Slice() {
-			lines, err := eng.Images().Remove(c.Context, ref, c.Bool("force"))
+			lines, err := eng.Images().Remove(c.Context, ref, image.RemoveOptions{Force: c.Bool("force")})
 			for _, l := range lines {
 				fmt.Fprintln(t.Out, l)
 			}
