@@ -23,6 +23,7 @@ const progressed = 1 << 20
 // how many bytes there are.
 func (s *session) fetch(ctx context.Context, p *image.Part, l image.Layer, tell func(Event)) error {
 	have, err := p.Resume(ctx)
+	anew := false
 	for n := 1; err == nil && have < l.Size; n++ {
 		before := have
 		var last error
@@ -33,7 +34,10 @@ func (s *session) fetch(ctx context.Context, p *image.Part, l image.Layer, tell 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if have-before > progressed {
+		if have < before {
+			anew = true // from now on bytes prove nothing
+		}
+		if have-before > progressed && !anew {
 			n = 1
 		}
 		var e *Error
@@ -76,7 +80,8 @@ func (s *session) attempt(ctx context.Context, p *image.Part, l image.Layer, hav
 	defer watch.Stop()
 	var header http.Header
 	if have > 0 {
-		header = http.Header{"Range": {"bytes=" + strconv.FormatInt(have, 10) + "-"}}
+		// With its end: some servers know no other form.
+		header = http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", have, l.Size-1)}}
 	}
 	res, err := s.do(ctx, http.MethodGet, s.base+"/blobs/"+l.Digest, header,
 		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
@@ -84,6 +89,13 @@ func (s *session) attempt(ctx context.Context, p *image.Part, l image.Layer, hav
 		return have, stalled(ctx, err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0 {
+		// It cannot go on there: from the beginning, then.
+		if err := p.Reset(); err != nil {
+			return 0, err
+		}
+		return 0, &Error{Text: "the server cannot send a part of the layer", Kind: ErrReach}
+	}
 	skip, err := position(res, l, have)
 	if err != nil {
 		return have, err

@@ -258,7 +258,7 @@ func (t *transfer) run(ctx context.Context) error {
 	if fetched == nil {
 		fetched = t.unsynced
 	}
-	if err != nil && fetched == nil && t.resumed {
+	if err != nil && fetched == nil && (t.resumed || errors.Is(err, image.ErrRestarted)) {
 		err = t.unpack(ctx)
 	}
 	switch {
