@@ -151,6 +151,11 @@ func (h *harness) close(dir string) {
 			t.Errorf("snapshots left: %v", left)
 		}
 	}
+	// Controllers that a machine had not mounted stay until it ends.
+	groups, _ := filepath.Glob(filepath.Join(dir, "run/cgroup/*"))
+	for _, g := range groups {
+		syscall.Unmount(g, syscall.MNT_DETACH)
+	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if strings.Contains(string(mounts), dir) {
 		t.Errorf("mounts are left below %s", dir)

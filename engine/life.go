@@ -160,7 +160,7 @@ func (l *life) describe() (err error) {
 	}
 	l.plan, err = spec.Build(spec.Input{
 		C: c, Report: l.e.report, Root: machine.RootDir(c, l.snaps), SingleID: m.SingleID(c.Drivers.Isolation),
-		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup"),
+		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup") && machine.ShowsGroups(),
 	})
 	if err != nil {
 		return err

@@ -53,6 +53,13 @@ func (m *Machine) Isolation(rung string) (isolate.Driver, error) {
 	return nil, fmt.Errorf("isolation: this program has no driver %q", rung)
 }
 
+// ShowsGroups tells whether /sys has the place that containers see their groups
+// at: it came with 2.6.36, and nobody can make a directory there.
+func ShowsGroups() bool {
+	_, err := os.Stat("/sys/fs/cgroup")
+	return err == nil
+}
+
 // Limits is the driver of a rung.
 func (m *Machine) Limits(rung string) (limits.Driver, error) {
 	switch rung {

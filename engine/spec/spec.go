@@ -26,7 +26,7 @@ type Input struct {
 	Root string
 	// SingleID: the user namespace maps one ID only.
 	SingleID bool
-	// Groups: the container gets control groups.
+	// Groups: the container gets control groups, and sees them.
 	Groups bool
 }
 

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"coracle/backends/backendstest"
 )
 
 // ordinary is the uid and gid of tests that run without root. No account is
@@ -74,6 +76,7 @@ type machine struct {
 // left on the host.
 func newMachine(t *testing.T, dir, backend string, uid int) *machine {
 	t.Helper()
+	backendstest.Need(t, backend)
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "coracle-e2e-"); err != nil {
@@ -108,6 +111,11 @@ func (m *machine) leavesNothing() {
 	// Trees of an ordinary user's sub-IDs can only be deleted by that user.
 	for _, id := range strings.Fields(m.try("images", "-q").out) {
 		m.try("rmi", "-f", id)
+	}
+	// Controllers that a machine had not mounted stay until it ends.
+	groups, _ := filepath.Glob(m.dir + "/run/cgroup/*")
+	for _, g := range groups {
+		syscall.Unmount(g, syscall.MNT_DETACH)
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for _, line := range strings.Split(string(mounts), "\n") {
