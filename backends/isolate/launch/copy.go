@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,10 @@ func ownCopy(dir string) (f *os.File, path string, err error) {
 		return nil, "", err
 	}
 	defer exe.Close()
+	// A file that is open for writing cannot be executed (ETXTBSY), and a child
+	// forked meanwhile for another container holds it open until its own exec.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := anonymous(dir)
 	if err != nil {
 		return nil, "", err
@@ -31,7 +36,6 @@ func ownCopy(dir string) (f *os.File, path string, err error) {
 	if err := out.Chmod(0o700); err != nil {
 		return nil, "", err
 	}
-	// A file that is open for writing cannot be executed (ETXTBSY).
 	f, err = os.Open("/proc/self/fd/" + strconv.Itoa(int(out.Fd())))
 	if err != nil {
 		return nil, "", err
