@@ -30,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/backends/emulate"
 	"coracle/crossbuild/target"
 )
 
@@ -46,13 +47,6 @@ type Result struct {
 	Took time.Duration
 }
 
-// MissingError names a program that is not installed.
-type MissingError struct{ Program string }
-
-func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s is not installed: the package qemu-user-static has it", e.Program)
-}
-
 // Native tells whether this machine runs the target's programs itself. A kernel
 // for amd64 runs those for 386, if it was not built without.
 func Native(t target.Target) bool {
@@ -61,9 +55,13 @@ func Native(t target.Target) bool {
 
 // Emulator is the static program that runs the target's programs.
 func Emulator(t target.Target) (string, error) {
-	path, err := exec.LookPath(t.Emulator + "-static")
+	a, ok := emulate.Lookup(t.GOARCH)
+	if !ok {
+		return "", fmt.Errorf("no emulator is known for %q", t.GOARCH)
+	}
+	path, err := emulate.Emulator(a)
 	if err != nil {
-		return "", &MissingError{t.Emulator + "-static"}
+		return "", fmt.Errorf("%w; the package qemu-user-static has it", err)
 	}
 	return path, nil
 }
@@ -147,11 +145,11 @@ func emulated(ctx context.Context, binary, work string, t target.Target) (string
 		return "", errors.New("needs root: a handler for foreign programs is registered with binfmt_misc")
 	}
 	how := filepath.Base(emulator) + " -cpu " + t.CPU
-	out, err := inside(ctx, syscall.CLONE_NEWUSER, Name, binary, work, emulator, t.CPU)
+	out, err := inside(ctx, syscall.CLONE_NEWUSER, Name, binary, t.GOARCH, work, emulator, t.CPU)
 	if err != nil && strings.Contains(string(out), errMount.Error()) {
 		// Before 6.7 there is one instance, the machine's.
 		how += ", handler of the machine"
-		out, err = inside(ctx, 0, Name, binary, work, emulator, t.CPU)
+		out, err = inside(ctx, 0, Name, binary, t.GOARCH, work, emulator, t.CPU)
 	}
 	if err != nil {
 		return "", fmt.Errorf("under %s: %w: %s", how, err, last(out))

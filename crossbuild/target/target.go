@@ -18,28 +18,26 @@ type Target struct {
 	// of that kind is made where it is "". Debian's i386 and armhf are older
 	// machines than the Go names that sound alike.
 	Deb, RPM string
-	// Emulator is the qemu-user program, CPU the oldest processor that the file
-	// is for, in the emulator's words.
-	Emulator, CPU string
-	Machines      string // which machines, for the README
+	CPU      string // the oldest processor that it is for, in qemu's words
+	Machines string // which machines, for the README
 }
 
 // All are the targets, in the order in which they are made and listed.
 func All() []Target {
 	return []Target{
-		{"amd64", "amd64", "GOAMD64", "v1", "amd64", "x86_64", "qemu-x86_64", "qemu64",
+		{"amd64", "amd64", "GOAMD64", "v1", "amd64", "x86_64", "qemu64",
 			"every 64-bit PC"},
-		{"386", "386", "GO386", "sse2", "", "i686", "qemu-i386", "coreduo",
+		{"386", "386", "GO386", "sse2", "", "i686", "coreduo",
 			"32-bit PCs from the Pentium 4 and Athlon 64 on (`grep sse2 /proc/cpuinfo`)"},
-		{"386-softfloat", "386", "GO386", "softfloat", "i386", "i386", "qemu-i386", "pentium",
+		{"386-softfloat", "386", "GO386", "softfloat", "i386", "i386", "pentium",
 			"older 32-bit PCs: Pentium MMX, Pentium II and III, Athlon XP, Geode, VIA C3"},
-		{"armv5", "arm", "GOARM", "5", "armel", "armv5tel", "qemu-arm", "pxa250",
+		{"armv5", "arm", "GOARM", "5", "armel", "armv5tel", "pxa250",
 			"ARM without floating point: Kirkwood and older NAS boxes, Debian armel"},
-		{"armv6", "arm", "GOARM", "6", "armhf", "armv6hl", "qemu-arm", "arm1176",
+		{"armv6", "arm", "GOARM", "6", "armhf", "armv6hl", "arm1176",
 			"Raspberry Pi 1 and Zero; Raspberry Pi OS and Debian armhf"},
-		{"armv7", "arm", "GOARM", "7", "", "armv7hl", "qemu-arm", "cortex-a8",
+		{"armv7", "arm", "GOARM", "7", "", "armv7hl", "cortex-a8",
 			"32-bit ARM from Cortex-A on: BeagleBone, Raspberry Pi 2"},
-		{"arm64", "arm64", "GOARM64", "v8.0", "arm64", "aarch64", "qemu-aarch64", "cortex-a53",
+		{"arm64", "arm64", "GOARM64", "v8.0", "arm64", "aarch64", "cortex-a53",
 			"64-bit ARM: servers, Raspberry Pi 3 and later"},
 	}
 }

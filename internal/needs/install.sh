@@ -9,7 +9,8 @@ cd "$(dirname "$0")/../.."
 tests="skopeo:skopeo umoci:umoci mmdebstrap:mmdebstrap uidmap:newuidmap busybox-static:/bin/busybox
 e2fsprogs:mkfs.ext4 xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs gcc:gcc libc6-dev:/usr/include/stdio.h
 docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl strace:strace
-procps:ps iproute2:ip xz-utils:xz psmisc:pstree"
+procps:ps iproute2:ip xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
+runit:runsv supervisor:supervisord zsh:zsh fish:fish"
 bench="podman:podman runc:runc bubblewrap:bwrap"
 [ "${1:-}" = bench ] && tests="$tests $bench"
 
