@@ -105,6 +105,7 @@ func tryFiles() {
 	fmt.Println("relative", errno(unix.Fstatat(proc, "self/ns/mnt", &st, 0)), errno(unix.Fstatat(proc, "self/stat", &st, 0)))
 	_, err := os.Stat(fmt.Sprintf("/proc/self/task/%d/ns/mnt", os.Getpid()))
 	fmt.Println("task", errno(err))
+	fmt.Println("o_path", opened("/", unix.O_DIRECTORY), opened("/dev/null", 0), opened("/proc/self/exe", unix.O_NOFOLLOW), opened("/nonexistent", 0))
 	fmt.Println("volatile", errno(unix.Mount("o", "/nonexistent-target", "overlay", 0, "lowerdir=/,volatile")))
 	text, _ := os.ReadFile("/proc/cgroups")
 	fmt.Println("pids", strings.Contains(string(text), "pids\t"), strings.Contains(string(text), "memory\t"))
@@ -119,11 +120,23 @@ func tryFiles() {
 	defer os.RemoveAll(dir)
 	fmt.Println("trusted", errno(unix.Setxattr(dir, "trusted.x", []byte("x"), 0)))
 	file := filepath.Join(dir, "cgroup.procs")
-	_ = os.WriteFile(file+".other", nil, 0o600)
-	_, err = os.OpenFile(file+".other", os.O_WRONLY, 0)
-	fmt.Println("other", errno(err))
+	fmt.Println("fake", errno(os.WriteFile(file, nil, 0o600)))
+	if unix.Mount("nosys", dir, "cgroup", 0, "freezer") == nil {
+		defer unix.Unmount(dir, unix.MNT_DETACH)
+	}
 	_, err = os.OpenFile(file, os.O_WRONLY, 0)
 	fmt.Println("procs", errno(err))
+}
+
+// opened is what comes of reading what was opened with O_PATH and flags.
+func opened(path string, flags int) int {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		return errno(err)
+	}
+	defer unix.Close(fd)
+	_, err = unix.Read(fd, make([]byte, 1))
+	return errno(err)
 }
 
 // unseenByFilters are calls of the kernel's own trampolines, which no filter is
@@ -206,6 +219,11 @@ func hasFiles(has func(string), v Version) {
 	}
 	has(fmt.Sprintf("relative %d 0", at(Version{3, 8}, unix.ENOENT, 0)))
 	has(fmt.Sprintf("task %d", at(Version{3, 8}, unix.ENOENT, 0)))
+	if v.Less(Version{2, 6, 39}) {
+		has(fmt.Sprintf("o_path %d 0 %d %d", int(unix.EISDIR), int(unix.EBADF), int(unix.ENOENT)))
+	} else {
+		has(fmt.Sprintf("o_path %d %d %d %d", int(unix.EBADF), int(unix.EBADF), int(unix.EBADF), int(unix.ENOENT)))
+	}
 	switch {
 	case v.Less(Version{3, 18}):
 		has(fmt.Sprintf("volatile %d", int(unix.ENODEV)))
@@ -218,8 +236,10 @@ func hasFiles(has func(string), v Version) {
 	if os.Geteuid() == 0 {
 		has(fmt.Sprintf("group %d", at(Version{4, 3}, unix.EINVAL, unix.ENOENT)))
 		has(fmt.Sprintf("trusted %d", at(Version{3, 1}, unix.EOPNOTSUPP, 0)))
-		has("other 0")
-		has(fmt.Sprintf("procs %d", at(Version{3}, unix.EINVAL, unix.ENOENT)))
+		has("fake 0")
+		if here("freezer") {
+			has(fmt.Sprintf("procs %d", at(Version{3}, unix.EINVAL, 0)))
+		}
 	}
 }
 

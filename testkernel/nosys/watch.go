@@ -131,10 +131,17 @@ func (s *supervisor) answer(n *notif) {
 		errno = s.judgeXattr(n, w.name, str)
 	default:
 		path := s.absolute(n, w, str)
-		if w.open && s.reducible(path) && s.give(n.id, n.pid, path) {
+		// Who goes there step by step wants the place and not the list.
+		if w.open && s.reducible(str) && s.give(n.id, n.pid, path) {
 			return
 		}
 		errno = s.judgePath(n, w, path)
+		if errno == 0 && w.flags != none && n.args[w.flags]&unix.O_PATH != 0 && s.hides("flag", "O_PATH") {
+			var done bool
+			if errno, done = s.openForReal(n, w, str); done {
+				return
+			}
+		}
 		str = path
 	}
 	r := notifResp{id: n.id, flags: respContinue}
@@ -175,13 +182,37 @@ func (s *supervisor) judgePath(n *notif, w watchedCall, path string) unix.Errno 
 	inKernel := kernels(path)
 	for _, u := range s.hide {
 		switch {
-		case u.kind == "path" && inKernel && match(u.name, path), u.kind == "file" && u.name == base:
+		case u.kind == "path" && inKernel && match(u.name, path):
 			return unix.ENOENT
-		case u.kind == "written" && u.name == base && write:
+		case u.name != base || !s.inGroup(n, w, path):
+		case u.kind == "file":
+			return unix.ENOENT
+		case u.kind == "written" && write:
 			return unix.EINVAL
 		}
 	}
 	return 0
+}
+
+// inGroup tells whether path is in a file system of control groups.
+func (s *supervisor) inGroup(n *notif, w watchedCall, path string) bool {
+	dir, _, _ := cutLast(place(n, w.dir, path))
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP_SUPER_MAGIC
+}
+
+// place is where we find what the caller calls path. dir is as in [watchedCall].
+func place(n *notif, dir int, path string) string {
+	fd, isFD := strings.CutPrefix(path, "/proc/self/fd/")
+	switch {
+	case isFD:
+		return fmt.Sprintf("/proc/%d/fd/%s", n.pid, fd)
+	case strings.HasPrefix(path, "/"):
+		return fmt.Sprintf("/proc/%d/root%s", n.pid, path)
+	case dir != none && int32(n.args[dir]) != unix.AT_FDCWD:
+		return fmt.Sprintf("/proc/%d/fd/%d/%s", n.pid, int32(n.args[dir]), path)
+	}
+	return fmt.Sprintf("/proc/%d/cwd/%s", n.pid, path)
 }
 
 func cutLast(path string) (dir, base string, ok bool) {
@@ -236,16 +267,8 @@ func (s *supervisor) onTmpfs(n *notif, call string) bool {
 	file := fmt.Sprintf("/proc/%d/fd/%d", n.pid, int32(n.args[0]))
 	if call != "fsetxattr" {
 		path := readString(n.pid, n.args[0])
-		fd, isFD := strings.CutPrefix(path, "/proc/self/fd/")
-		switch {
-		case isFD:
-			file = fmt.Sprintf("/proc/%d/fd/%s", n.pid, fd)
-		case strings.HasPrefix(path, "/"):
-			file = fmt.Sprintf("/proc/%d/root%s", n.pid, path)
-		default:
-			file = fmt.Sprintf("/proc/%d/cwd/%s", n.pid, path)
-		}
-		if call == "lsetxattr" && !isFD {
+		file = place(n, none, path)
+		if call == "lsetxattr" && !strings.HasPrefix(path, "/proc/self/fd/") {
 			file, _, _ = cutLast(file) // a link is where its directory is
 		}
 	}
@@ -295,7 +318,12 @@ func (s *supervisor) give(id uint64, pid uint32, path string) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	a := notifAddfd{id: id, flags: addfdSend, srcfd: uint32(fd), newfdFlags: unix.O_CLOEXEC}
+	return s.hand(id, fd, unix.O_CLOEXEC)
+}
+
+// hand gives the caller a copy of fd as the answer.
+func (s *supervisor) hand(id uint64, fd int, flags uint32) bool {
+	a := notifAddfd{id: id, flags: addfdSend, srcfd: uint32(fd), newfdFlags: flags}
 	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlAddfd, uintptr(unsafe.Pointer(&a)))
 	return e == 0
 }
