@@ -41,6 +41,10 @@ func Main() {
 			notes = append(notes, fmt.Errorf("insert %s: %w", m, err))
 		}
 	}
+	// After the modules, which it may be made of.
+	if err := disk(); err != nil {
+		notes = append(notes, err)
+	}
 	for _, n := range notes {
 		out.send(vm.KindNote, []byte(n.Error()))
 	}
@@ -228,6 +232,7 @@ func furnish(plan *vm.Plan) []error {
 
 // nodes makes what devtmpfs would have.
 func nodes() []error {
+	defer unix.Umask(unix.Umask(0))
 	var errs []error
 	for name, n := range map[string][2]uint32{
 		"null": {1, 3}, "zero": {1, 5}, "full": {1, 7}, "random": {1, 8}, "urandom": {1, 9},
@@ -236,6 +241,10 @@ func nodes() []error {
 	} {
 		file := filepath.Join("/dev", name)
 		os.MkdirAll(filepath.Dir(file), 0o755)
+		// devtmpfs gives some of them to root only; udev would open them.
+		if err := os.Chmod(file, 0o666); err == nil {
+			continue
+		}
 		err := unix.Mknod(file, unix.S_IFCHR|0o666, int(unix.Mkdev(n[0], n[1])))
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			errs = append(errs, &os.PathError{Op: "mknod", Path: file, Err: err})

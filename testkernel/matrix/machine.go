@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"coracle/testkernel/kernels"
@@ -42,25 +43,49 @@ const (
 	memory = 1536
 )
 
+// all runs jobs kernels at a time. What machines are made of is made before.
+func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]result, error) {
+	got := make([]*kernels.Fetched, len(list))
+	for i, k := range list {
+		var err error
+		if got[i], err = kernels.Get(k, m.out); err != nil {
+			return nil, err
+		}
+		if m.trees[k.GOARCH()] != nil {
+			continue
+		}
+		if m.trees[k.GOARCH()], err = newTree(k.GOARCH()); err != nil {
+			return nil, err
+		}
+	}
+	results := make([]result, len(list))
+	var mu sync.Mutex // of what is printed
+	var wg sync.WaitGroup
+	free := make(chan struct{}, max(1, jobs))
+	for i, k := range list {
+		wg.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			results[i] = m.kernel(ctx, k, got[i])
+			mu.Lock()
+			defer mu.Unlock()
+			m.say(results[i])
+		})
+	}
+	wg.Wait()
+	return results, ctx.Err()
+}
+
 // kernel boots k and runs the suite in it.
-func (m *matrix) kernel(ctx context.Context, k kernels.Kernel) result {
+func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetched) result {
 	r := result{Kernel: k}
 	fail := func(err error) result {
 		r.Problems = append(r.Problems, err.Error())
 		return r
 	}
-	t, err := m.tree(k.GOARCH())
-	if err != nil {
-		return fail(err)
-	}
-	got, err := kernels.Get(k, m.out)
-	if err != nil {
-		return fail(err)
-	}
-	if err := t.write(k.Name, "plan.json"); err != nil {
-		return fail(err)
-	}
-	key, err := keyOf(t.dir, append([]string{got.Image}, got.Modules...))
+	t := m.trees[k.GOARCH()]
+	words := []string{"TESTKERNEL=vm", "TESTKERNEL_NAME=" + k.Name, "TMPDIR=/tmp", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
+	key, err := keyOf(t.dir, append([]string{got.Image}, got.Modules...), words)
 	if err != nil {
 		return fail(err)
 	}
@@ -78,8 +103,7 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel) result {
 	_, err = vm.Run(ctx, vm.Config{
 		Image: got.Image, Arch: k.GOARCH(), Machine: k.Machine, DTB: got.DTB, Modules: got.Modules, Cgroups: k.Cgroups,
 		InitrdDir: t.dir, Memory: memory, Timeout: limit, Init: t.wrapper(),
-		Args:   []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"},
-		Env:    []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "HOME=/root", "TMPDIR=/tmp", "TESTKERNEL=vm"},
+		Args: []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"}, Env: words,
 		Stdout: raw, Stderr: &console,
 	})
 	r.Seconds = time.Since(began).Seconds()
@@ -89,18 +113,6 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel) result {
 		keep(kept, key, r)
 	}
 	return r
-}
-
-func (m *matrix) tree(arch string) (*tree, error) {
-	if t := m.trees[arch]; t != nil {
-		return t, nil
-	}
-	t, err := newTree(arch)
-	if err != nil {
-		return nil, err
-	}
-	m.trees[arch] = t
-	return t, nil
 }
 
 // judge collects what is not as it must be.
@@ -136,8 +148,9 @@ func (r *result) judge(err error, stderr string) {
 }
 
 // keyOf hashes all that a machine is made of.
-func keyOf(dir string, files []string) (string, error) {
+func keyOf(dir string, files, words []string) (string, error) {
 	h := sha256.New()
+	fmt.Fprintln(h, words, memory)
 	add := func(name string) error {
 		data, err := os.ReadFile(name)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	names := fs.String("kernels", "quick", "`names` joined by commas; quick, all, or built")
 	readme := fs.String("readme", "", "write the table into this `file`, between its marks")
 	fresh := fs.Bool("fresh", false, "run also what has passed before as it is")
+	jobs := fs.Int("jobs", runtime.NumCPU(), "run so `many` machines at once")
 	verbose := fs.Bool("v", false, "print the whole output of each machine")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -48,14 +50,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, trees: map[string]*tree{}}
-	var results []result
-	for _, k := range list {
-		r := m.kernel(ctx, k)
-		results = append(results, r)
-		m.say(r)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	results, err := m.all(ctx, list, *jobs)
+	if err != nil {
+		return err
 	}
 	fmt.Fprint(out, "\n", text(results))
 	if *readme != "" {

@@ -97,10 +97,16 @@ func (r *reader) verbose(o *outcome, s string) {
 	case "--- SKIP":
 		o.Skipped = append(o.Skipped, skip{o.Step, name, r.said[name]})
 	default:
-		// "    file_test.go:12: text"
+		// "    file_test.go:12: text", before the result; behind it where a test
+		// shows the output of another process.
 		place, text, ok := strings.Cut(strings.TrimSpace(s), ": ")
-		if file, _, found := strings.Cut(place, ":"); ok && found && strings.HasSuffix(file, ".go") {
-			r.said[r.test] = text
+		file, _, found := strings.Cut(place, ":")
+		if !ok || !found || !strings.HasSuffix(file, ".go") {
+			return
+		}
+		r.said[r.test] = text
+		if n := len(o.Skipped); n > 0 && o.Skipped[n-1].Why == "" {
+			o.Skipped[n-1].Why = text
 		}
 	}
 }

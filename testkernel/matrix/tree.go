@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -12,6 +14,7 @@ import (
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/matrix/plan"
 	"coracle/testkernel/suite"
+	"coracle/testkernel/vm"
 )
 
 // packages are those whose tests run on every kernel: what the kernel must have,
@@ -52,8 +55,55 @@ func newTree(arch string) (*tree, error) {
 			return nil, err
 		}
 	}
-	return t, kernels.Busybox(arch, filepath.Join(t.top(), "bin", "busybox"), os.Stderr)
+	if err := kernels.Busybox(arch, filepath.Join(t.top(), "bin", "busybox"), os.Stderr); err != nil {
+		return nil, err
+	}
+	if err := t.write("plan.json"); err != nil {
+		return nil, err
+	}
+	return t, t.disk()
 }
+
+// disk makes the file system that the tests work on: servers have ext4, and not
+// the tmpfs that a machine without a disk would give them.
+func (t *tree) disk() error {
+	image := filepath.Join(t.dir, "disk.img")
+	defer os.Remove(image)
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(image, diskSize); err != nil {
+		return err
+	}
+	// What is random in it would make another machine of each. No journal: the
+	// disk does not outlive its machine.
+	mkfs := exec.Command("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-U", "c0c0c0c0-0000-4000-8000-000000000000",
+		"-E", "hash_seed=c0c0c0c0-0000-4000-8000-000000000000,root_owner=0:0", image)
+	mkfs.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "E2FSPROGS_FAKE_TIME=1")
+	if out, err := mkfs.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the machine's disk: %w: %s", err, bytes.TrimSpace(out))
+	}
+	in, err := os.Open(image)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.Create(filepath.Join(t.dir, vm.DiskFile))
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	z := gzip.NewWriter(out)
+	if _, err := io.Copy(z, in); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+const diskSize = 512 << 20
 
 func (t *tree) top() string { return filepath.Join(t.dir, below) }
 
@@ -95,9 +145,9 @@ func (t *tree) test(pkg string) error {
 	return os.CopyFS(filepath.Join(to, "testdata"), os.DirFS(data))
 }
 
-// write leaves the plan for a kernel in the tree.
-func (t *tree) write(name, file string) error {
-	p := plan.Plan{Env: []string{"TESTKERNEL_NAME=" + name}}
+// write leaves the plan in the tree.
+func (t *tree) write(file string) error {
+	var p plan.Plan
 	for _, pkg := range packages() {
 		if _, err := os.Stat(filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")); err != nil {
 			continue // it has no tests

@@ -25,6 +25,15 @@ func main() {
 	case "panic":
 		_ = os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0)
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+	case "oom":
+		var all [][]byte
+		for {
+			block := make([]byte, 1<<20)
+			for i := range block {
+				block[i] = 1
+			}
+			all = append(all, block)
+		}
 	case "poweroff":
 		_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_RESTART)
 	}

@@ -43,8 +43,13 @@ func (m *machine) line(s string) {
 	m.last = append(m.last, s)
 	if i := strings.Index(s, "Kernel panic"); i >= 0 && m.oops == "" {
 		m.oops = s[i:]
+		close(m.down)
 	}
-	if strings.Contains(s, "Out of memory: ") {
-		m.oom = true
+	// "Out of memory: Kill…", and not "Memory cgroup out of memory: Kill…", which
+	// is a limit that holds; and what the kernel says of an initramfs too large.
+	for _, words := range []string{"Out of memory: ", "Out of memory and no killable processes", "System is deadlocked on memory", "Initramfs unpacking failed: write error"} {
+		if i := strings.Index(s, words); i >= 0 && m.oom == "" {
+			m.oom = s[i:]
+		}
 	}
 }

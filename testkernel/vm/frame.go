@@ -33,6 +33,9 @@ type Plan struct {
 // PlanFile is where the init finds its Plan.
 const PlanFile = "/testkernel.json"
 
+// DiskFile is where the init looks for a file system, packed by gzip, to be /tmp.
+const DiskFile = "/disk.img.gz"
+
 // maxFrame bounds what is believed of a frame's length.
 const maxFrame = 1 << 20
 

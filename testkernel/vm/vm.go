@@ -115,7 +115,7 @@ func Run(ctx context.Context, c Config) (int, error) {
 
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	m := &machine{c: &c, port: port}
+	m := &machine{c: &c, port: port, down: make(chan struct{})}
 	cmd := exec.CommandContext(ctx, prog, board.args(&c, initrd, filepath.Join(dir, "port"))...)
 	cmd.Stdout, cmd.Stderr = m.console(), &m.complaint
 	cmd.WaitDelay = time.Second
@@ -137,7 +137,7 @@ func writeInitrd(file, port string, c *Config) error {
 	for _, d := range []string{"/proc", "/sys", "/tmp", "/run", "/etc", "/root", "/bin", "/var/lib"} {
 		a.dir(d)
 	}
-	if c.InitrdDir == "" {
+	if _, err := os.Stat(filepath.Join(c.InitrdDir, "etc/passwd")); c.InitrdDir == "" || err != nil {
 		a.file("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
 		a.file("/etc/group", 0o644, []byte("root:x:0:\nnogroup:x:65534:\n"))
 	}
@@ -176,8 +176,9 @@ type machine struct {
 	mu   sync.Mutex
 	last []string // lines of the console
 	part []byte
-	oops string // the first line of a panic
-	oom  bool
+	oops string        // the first line of a panic
+	oom  string        // the line about what was killed for memory
+	down chan struct{} // closed at a panic
 }
 
 // outcome is what the second serial port told.
@@ -214,13 +215,23 @@ func (m *machine) run(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	case <-ended:
 		m.port.Close()
 		o = <-frames
+	case <-m.down:
+		// It reboots after a second, unless it cannot.
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		m.port.Close()
+		o = <-frames
 	}
 	if o.done {
 		m.mu.Lock()
 		oom := m.oom
 		m.mu.Unlock()
-		if oom && o.code != 0 {
-			return o.code, m.failed(ErrNoMemory, fmt.Sprintf("the machine ran out of memory and killed something: more than %d MiB is given by -m", m.c.Memory))
+		if oom != "" && o.code != 0 {
+			return o.code, m.failed(ErrNoMemory, m.outOfMemory(oom))
 		}
 		return o.code, nil
 	}
@@ -263,7 +274,7 @@ func (m *machine) listen() (o outcome) {
 // explain finds the reason why there is no exit code.
 func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
 	m.mu.Lock()
-	oops, silent := m.oops, len(m.last) == 0
+	oops, oom, silent := m.oops, m.oom, len(m.last) == 0
 	m.mu.Unlock()
 	at := "before its init ran"
 	if o.ready {
@@ -272,6 +283,8 @@ func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
 	switch {
 	case o.err != nil:
 		return m.failed(ErrEnded, o.err.Error())
+	case oom != "":
+		return m.failed(ErrNoMemory, m.outOfMemory(oom))
 	case oops != "":
 		return m.failed(ErrPanic, "the kernel panicked "+at+": "+oops)
 	case ctx.Err() != nil && silent && !o.ready:
@@ -286,6 +299,10 @@ func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
 		return m.failed(ErrSilent, "the machine ended without a word on its serial console")
 	}
 	return m.failed(ErrEnded, "the machine ended "+at)
+}
+
+func (m *machine) outOfMemory(line string) string {
+	return fmt.Sprintf("the machine ran out of its %d MiB of memory (-m gives it more): %s", m.c.Memory, line)
 }
 
 func (m *machine) failed(err error, what string) error {

@@ -43,7 +43,7 @@ func run(file string) error {
 	for _, s := range p.Steps {
 		plan.WriteMark(os.Stdout, plan.Mark{Step: s.Name})
 		began := time.Now()
-		code, err := step(top, p.Env, s)
+		code, err := step(top, s)
 		m := plan.Mark{Step: s.Name, Ended: true, Code: code, Seconds: time.Since(began).Seconds()}
 		if err != nil {
 			m.Error = err.Error()
@@ -54,14 +54,13 @@ func run(file string) error {
 }
 
 // step runs one program to its end, or kills it when its time is up.
-func step(top string, env []string, s plan.Step) (int, error) {
+func step(top string, s plan.Step) (int, error) {
 	limit := time.Duration(s.Seconds) * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(top, s.Program), s.Args...)
 	cmd.Dir = filepath.Join(top, s.Dir)
 	cmd.Env = append(os.Environ(), "PATH="+top+"/bin:"+os.Getenv("PATH"), "CORACLE="+top+"/coracle")
-	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stdout
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()

@@ -11,7 +11,6 @@ import (
 
 // Plan is what to run. Paths are relative to the file that it is in.
 type Plan struct {
-	Env   []string
 	Steps []Step
 }
 
