@@ -91,21 +91,24 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 
 // fetch gets kernels into the cache.
 func fetch(names string, log io.Writer) error {
-	for _, k := range kernels.All() {
-		if names == "all" || names == "built" && k.Built() {
-			names += "," + k.Name
-		}
-	}
 	for name := range strings.SplitSeq(names, ",") {
-		if name == "all" || name == "built" {
-			continue
+		var list []kernels.Kernel
+		for _, k := range kernels.All() {
+			if name == "all" || name == "built" && k.Built() {
+				list = append(list, k)
+			}
 		}
-		k, err := kernels.Named(name, runtime.GOARCH)
-		if err != nil {
-			return err
+		if list == nil {
+			k, err := kernels.Named(name, runtime.GOARCH)
+			if err != nil {
+				return err
+			}
+			list = []kernels.Kernel{k}
 		}
-		if _, err := kernels.Get(k, log); err != nil {
-			return err
+		for _, k := range list {
+			if _, err := kernels.Get(k, log); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

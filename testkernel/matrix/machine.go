@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"coracle/probe/probetest"
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/vm"
 )
@@ -51,10 +52,7 @@ func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]re
 		if got[i], err = kernels.Get(k, m.out); err != nil {
 			return nil, err
 		}
-		if m.trees[k.GOARCH()] != nil {
-			continue
-		}
-		if m.trees[k.GOARCH()], err = newTree(k.GOARCH()); err != nil {
+		if _, err = m.tree(k.GOARCH()); err != nil {
 			return nil, err
 		}
 	}
@@ -76,6 +74,18 @@ func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]re
 	return results, ctx.Err()
 }
 
+// tree makes the tree for an architecture, once.
+func (m *matrix) tree(arch string) (*tree, error) {
+	if m.trees[arch] == nil {
+		t, err := newTree(arch)
+		if err != nil {
+			return nil, err
+		}
+		m.trees[arch] = t
+	}
+	return m.trees[arch], nil
+}
+
 // kernel boots k and runs the suite in it.
 func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetched) result {
 	r := result{Kernel: k}
@@ -85,6 +95,11 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	}
 	t := m.trees[k.GOARCH()]
 	words := []string{"TESTKERNEL=vm", "TESTKERNEL_NAME=" + k.Name, "TMPDIR=/tmp", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
+	has, err := known(k.Name)
+	if err != nil {
+		return fail(err)
+	}
+	words = append(words, probetest.KnownEnv+"="+has)
 	key, err := keyOf(t.dir, append([]string{got.Image}, got.Modules...), words)
 	if err != nil {
 		return fail(err)

@@ -38,6 +38,7 @@ func quick() []string { return []string{"bookworm", "bare", "arm64"} }
 func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("matrix", flag.ContinueOnError)
 	names := fs.String("kernels", "quick", "`names` joined by commas; quick, all, or built")
+	as := fs.String("nosys", "", "run on this machine's kernel too, as if it were of these `versions`")
 	readme := fs.String("readme", "", "write the table into this `file`, between its marks")
 	fresh := fs.Bool("fresh", false, "run also what has passed before as it is")
 	jobs := fs.Int("jobs", runtime.NumCPU(), "run so `many` machines at once")
@@ -50,10 +51,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, trees: map[string]*tree{}}
-	results, err := m.all(ctx, list, *jobs)
+	var results []result
+	for version := range strings.FieldsSeq(strings.ReplaceAll(*as, ",", " ")) {
+		r := m.withheld(ctx, version)
+		m.say(r)
+		results = append(results, r)
+	}
+	booted, err := m.all(ctx, list, *jobs)
 	if err != nil {
 		return err
 	}
+	results = append(results, booted...)
 	fmt.Fprint(out, "\n", text(results))
 	if *readme != "" {
 		if err := intoFile(*readme, markdown(results, time.Now())); err != nil {
