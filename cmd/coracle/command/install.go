@@ -32,7 +32,7 @@ func newInstall(t *tool) *verb {
 			toggle("force", "f", "Replace files that are in the way (never another docker)")),
 	}
 	v.Action = func(c *cli.Context) error {
-		p, err := t.place(c, v)
+		p, err := placeOf(t, c, v)
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func newUninstall(t *tool) *verb {
 		Flags:       append(placeFlags(), toggle("force", "f", "Also remove files that were changed since")),
 	}
 	v.Action = func(c *cli.Context) error {
-		p, err := t.place(c, v)
+		p, err := placeOf(t, c, v)
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func placeFlags() []cli.Flag {
 	}
 }
 
-func (t *tool) place(c *cli.Context, v *verb) (*install.Place, error) {
+func placeOf(t *tool, c *cli.Context, v *verb) (*install.Place, error) {
 	prefix, dest := c.String("prefix"), c.String("destdir")
 	if !filepath.IsAbs(prefix) {
 		return nil, v.badValue("prefix", prefix, errors.New("the path must be absolute"))
