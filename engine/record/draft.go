@@ -164,11 +164,15 @@ func (s *Store) Delete(c *Container) error {
 			return err
 		}
 	}
-	if err := RemoveAll(c.RunDir); err != nil {
+	if err := s.DeleteRun(c); err != nil {
 		return err
 	}
 	return RemoveAll(c.dir)
 }
+
+// DeleteRun deletes what of a detached container does not outlive a boot, its
+// locks included. Who takes them now, to clean up, finds less to do.
+func (s *Store) DeleteRun(c *Container) error { return RemoveAll(c.RunDir) }
 
 // RemoveAll deletes a tree. Before Linux 4.4 a directory on which something is
 // mounted in another namespace is busy until that namespace is gone, which the

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -172,7 +173,9 @@ func DropPIDFile(path string, pid int) {
 	}
 }
 
-// Discard deletes a container that nobody runs, with its anonymous volumes.
+// Discard deletes a container that nobody runs, with its anonymous volumes. What
+// it has is deleted at once, because a filesystem may wait for the disk at every
+// file (mounted with discard, it does); its record, which names the rest, last.
 func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool) error {
 	snaps, err := w.Machine.Snapshots(c.Drivers.Rootfs, c.Drivers.Isolation)
 	if err != nil {
@@ -181,15 +184,18 @@ func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool
 	if err := w.Store.Detach(c); err != nil {
 		return err
 	}
+	var root, run error
+	var beside sync.WaitGroup
 	if !c.View {
-		if err := snaps.Remove(ctx, c.ID); err != nil {
-			return err
-		}
+		beside.Go(func() { root = snaps.Remove(ctx, c.ID) })
 	}
+	beside.Go(func() { run = w.Store.DeleteRun(c) })
 	if volumes {
-		if err := w.Machine.RemoveVolumes(ctx, c); err != nil {
-			return err
-		}
+		err = w.Machine.RemoveVolumes(ctx, c)
+	}
+	beside.Wait()
+	if err := errors.Join(root, err, run); err != nil {
+		return err
 	}
 	return w.Store.Delete(c)
 }
