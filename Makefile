@@ -3,6 +3,8 @@
 # make check   formatting, vet, lint, generated files, budgets: what CI runs first
 # make bench   side by side with the peers, in one run; prints ratios
 # make testkernel  the wrapper for go test -exec that stands for another kernel
+# make kernels  the kernels that the wrapper knows by name, downloaded or built
+# make test-kernels  the tests in each of them (KERNELS=bare,arm64: in these)
 # make dist    the files of a release, made twice and compared, each binary tried (as root)
 
 GO       ?= go
@@ -16,6 +18,11 @@ DATE     := $(shell date -u -d @$(EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 TAGS     := urfave_cli_no_docs
 LDFLAGS  := -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/internal/version.Commit=$(COMMIT) -X coracle/internal/version.Date=$(DATE)
 GOFILES  := $(shell git ls-files '*.go' 2>/dev/null)
+
+# Kernels of testkernel/kernels/kernels.tsv, joined by commas; all of them, quick
+# ones (with make test), or those of CI, of which it builds three.
+KERNELS  ?= all
+CI_KERNELS := bookworm,arm64,bare,no-overlay,no-userns
 
 export CGO_ENABLED = 0
 
@@ -50,11 +57,23 @@ bench: $(BIN)
 testkernel:
 	$(GO) build -trimpath -o bin/testkernel ./testkernel
 
+kernels:
+	@./internal/needs/install.sh
+	$(GO) run ./testkernel -get $(KERNELS)
+
+# The table in the README is that of a run over all.
+test-kernels:
+	@./internal/needs/install.sh
+	$(GO) run ./testkernel/matrix -nosys 2.6.32,3.2,3.10,4.4 -kernels $(KERNELS) $(if $(filter all,$(KERNELS)),-readme README.md)
+
+test-kernels-ci:
+	$(MAKE) test-kernels KERNELS=$(CI_KERNELS)
+
 dist:
 	$(GO) run ./crossbuild -dir dist -twice -version '$(VERSION)' -epoch $(EPOCH) -tags $(TAGS) -ldflags '$(LDFLAGS)'
 
 clean:
 	rm -rf bin dist build
 
-.PHONY: all demo test check bench testkernel dist clean FORCE
+.PHONY: all demo test check bench testkernel kernels test-kernels test-kernels-ci dist clean FORCE
 FORCE:
