@@ -7,8 +7,10 @@ import (
 
 	"coracle/backends"
 	"coracle/backends/emulate"
+	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/image/platform"
+	"coracle/probe"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -58,8 +60,15 @@ func unasked(asked string, p ocispec.Platform) string {
 }
 
 // Platforms tells how programs of each architecture would run here.
-func (e *Engine) Platforms() []emulate.Way {
-	m := e.mach.Emulation(e.sel.Rung(backends.Isolation))
+func (e *Engine) Platforms() []emulate.Way { return Platforms(e.store.Root(), e.report, e.sel) }
+
+// Platforms is the same where no engine can be had. sel may be nil.
+func Platforms(root string, report *probe.Report, sel *backends.Selection) []emulate.Way {
+	rung := ""
+	if sel != nil {
+		rung = sel.Rung(backends.Isolation)
+	}
+	m := machine.Emulation(root, rung, report)
 	var out []emulate.Way
 	for _, a := range emulate.Archs() {
 		out = append(out, m.Look(a))

@@ -222,14 +222,14 @@ func mountedByUs(dir string) bool {
 }
 
 // mount mounts binfmt_misc on dir.
-func mount(dir, scratch string) error {
+func mount(dir string) error {
 	err := unix.Mount(Source, dir, "binfmt_misc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	if !errors.Is(err, unix.ENOENT) {
 		return os.NewSyscallError("mount binfmt_misc on "+dir, err)
 	}
 	// From 5.18 on the module makes the place itself; a mount elsewhere has the
 	// kernel load it.
-	other, err := os.MkdirTemp(scratch, "binfmt-")
+	other, err := os.MkdirTemp("", "coracle-binfmt-")
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ import (
 const (
 	Native     = "native"     // by the processor
 	Binfmt     = "binfmt"     // by a handler that was there
-	Registered = "registered" // by a handler that we register for the machine
+	Register   = "register"   // by a handler that we can register for the machine
+	Registered = "registered" // by a handler that we have just registered
 	Private    = "private"    // by a handler in the container's user namespace
 )
 
@@ -41,7 +42,7 @@ type Way struct {
 // Machine is where Serve looks, and what it may do.
 type Machine struct {
 	Dir     string // of binfmt_misc; "" is [Dir]
-	Scratch string // a directory of ours on which programs may be executed
+	Scratch string // a directory of ours in which programs may be executed, else the one for temporary files
 	Root    bool   // handlers can be registered for the machine
 	// User: the container has a user namespace in which binfmt_misc can be
 	// mounted; with "" NoUser says why not.
@@ -56,8 +57,7 @@ func (m Machine) dir() string {
 	return m.Dir
 }
 
-// Look tells how programs of a would run, and changes nothing. With Registered
-// in it, there is no handler yet.
+// Look tells how programs of a would run, and changes nothing.
 func (m Machine) Look(a Arch) Way {
 	w := Way{Arch: a.Name, arch: a}
 	t, err := Read(m.dir())
@@ -77,18 +77,18 @@ func (m Machine) Look(a Arch) Way {
 		}
 	}
 	if w.Emulator, err = Emulator(a); err != nil {
-		w.refuse(Registered, err.Error(), "install qemu-user-static, or put a static qemu-"+a.CPU+"-static into PATH")
+		w.refuse(Register, err.Error(), "install qemu-user-static, or put a static qemu-"+a.CPU+"-static into PATH")
 		return w
 	}
 	switch {
 	case m.Root:
-		w.How, w.Handler = Registered, Prefix+a.Name
+		w.How, w.Handler = Register, Prefix+a.Name
 	case m.User:
 		// Without P: whether emulator and kernel agree on it cannot be tried
 		// before the container is there.
 		w.How, w.Flags = Private, "OCF"
 	default:
-		w.refuse(Registered, "only root can register a handler", "as root, until the next boot: coracle platform add "+a.Name)
+		w.refuse(Register, "only root can register a handler", "as root, until the next boot: coracle platform add "+a.Name)
 		if m.NoUser != "" {
 			w.refuse(Private, m.NoUser, "")
 		}
@@ -156,10 +156,11 @@ func (w *Way) refuse(rung, why, mend string) {
 // serve is an *[Error].
 func (m Machine) Serve(a Arch) (Way, error) {
 	w := m.Look(a)
-	if w.How == Registered {
+	if w.How == Register {
+		w.How = Registered
 		if err := m.register(&w); err != nil {
 			w.How = ""
-			w.refuse(Registered, err.Error(), mendMount(err))
+			w.refuse(Register, err.Error(), mendMount(err))
 		}
 	}
 	if w.How == "" {
@@ -173,11 +174,11 @@ func (m Machine) Add(a Arch) (Way, error) {
 	w := Way{Arch: a.Name, How: Registered, Handler: Prefix + a.Name, arch: a}
 	var err error
 	if w.Emulator, err = Emulator(a); err != nil {
-		w.refuse(Registered, err.Error(), "install qemu-user-static, or put a static qemu-"+a.CPU+"-static into PATH")
+		w.refuse(Register, err.Error(), "install qemu-user-static, or put a static qemu-"+a.CPU+"-static into PATH")
 		return w, &Error{Arch: a.Name, Refused: w.Refused}
 	}
 	if err := m.register(&w); err != nil {
-		w.refuse(Registered, err.Error(), mendMount(err))
+		w.refuse(Register, err.Error(), mendMount(err))
 		return w, &Error{Arch: a.Name, Refused: w.Refused}
 	}
 	return w, nil
@@ -198,10 +199,7 @@ func (m Machine) register(w *Way) error {
 	if t, err := Read(dir); err != nil {
 		return err
 	} else if !t.Mounted {
-		if err := os.MkdirAll(m.Scratch, 0o711); err != nil {
-			return err
-		}
-		if err := mount(dir, m.Scratch); err != nil {
+		if err := mount(dir); err != nil {
 			return err
 		}
 	}
@@ -240,7 +238,7 @@ func (m Machine) register(w *Way) error {
 			return err
 		}
 		if t, err := Read(dir); err == nil && !t.Mounted {
-			if err := mount(dir, m.Scratch); err != nil {
+			if err := mount(dir); err != nil {
 				return err
 			}
 		}

@@ -26,8 +26,8 @@ const patience = 10 * time.Second
 // trial runs a's smallest program from a file in dir. With alone it has nothing
 // else than itself in its root, as a container has no emulator.
 func trial(a Arch, dir string, alone bool) (verdict, error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return fails, err
+	if _, err := os.Stat(dir); err != nil {
+		dir = "" // the state directory is not made by who only looks
 	}
 	place, err := os.MkdirTemp(dir, "trial-")
 	if err != nil {

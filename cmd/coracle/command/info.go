@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"coracle/backends"
+	"coracle/backends/emulate"
 	"coracle/cmd/coracle/format"
 	"coracle/internal/version"
 
@@ -26,6 +27,7 @@ type infos struct {
 	*system.Info
 	ClientInfo clientInfo
 	Backends   []backends.Choice
+	Platforms  []emulate.Way
 }
 
 func newInfo(t *tool) *verb {
@@ -48,7 +50,7 @@ func (t *tool) info(c *cli.Context) error {
 		return err
 	}
 	ver, _ := version.Get()
-	all := infos{Info: info, ClientInfo: clientInfo{t.debug, ver, "default"}}
+	all := infos{Info: info, ClientInfo: clientInfo{t.debug, ver, "default"}, Platforms: eng.Platforms()}
 	if s := eng.Selection(); s != nil {
 		all.Backends = s.Choices
 	}
@@ -82,6 +84,10 @@ func printInfo(w io.Writer, i infos) {
 	line(1, "Server Version", i.ServerVersion)
 	line(1, "Storage Driver", i.Driver)
 	printBackends(&b, i.Backends)
+	b.WriteString(" Platforms:\n")
+	for _, p := range i.Platforms {
+		line(2, "linux/"+p.Arch, runsBy(p))
+	}
 	line(1, "Logging Driver", i.LoggingDriver)
 	line(1, "Cgroup Driver", i.CgroupDriver)
 	line(1, "Cgroup Version", i.CgroupVersion)

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"coracle/backends"
+	"coracle/backends/emulate"
 	"coracle/engine"
 	"coracle/probe"
 
@@ -45,10 +46,13 @@ func newProbe(t *tool) *verb {
 			return enc.Encode(struct {
 				*probe.Report
 				*backends.Selection
-			}{report, choice})
+				Platforms []emulate.Way `json:"platforms"`
+			}{report, choice, engine.Platforms(report.StateDir, report, choice)})
 		}
 		printReport(t.Out, report)
 		printChoices(t.Out, choice)
+		fmt.Fprint(t.Out, "\nplatforms\n")
+		printPlatforms(t.Out, engine.Platforms(report.StateDir, report, choice))
 		return nil
 	}
 	return v

@@ -69,6 +69,10 @@ func verbs() []entry {
 		{newManifestInspect, []string{"manifest inspect"}},
 		{newRmi, []string{"rmi", "image rm", "image remove"}},
 		{newTag, []string{"tag", "image tag"}},
+		{newMatrix, []string{"matrix"}},
+		{newPlatformLs, []string{"platform ls", "platform list"}},
+		{newPlatformAdd, []string{"platform add"}},
+		{newPlatformRm, []string{"platform rm", "platform remove"}},
 		{newProbe, []string{"probe"}},
 		{newInfo, []string{"info", "system info"}},
 		{newVersion, []string{"version"}},
@@ -263,6 +267,8 @@ func group(word string) string {
 		return "Manage images"
 	case "manifest":
 		return "Look at image manifests and manifest lists"
+	case "platform":
+		return "Manage what runs programs of other architectures"
 	case "system":
 		return "Manage coracle"
 	}
