@@ -145,7 +145,8 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		// An emulator may have to be put into the root.
 		machine.ChooseView(c, snaps)
 	}
-	d, err := e.store.Begin(c)
+	durable := !c.HostConfig.AutoRemove
+	d, err := e.store.Begin(c, durable)
 	if err != nil {
 		return stateError(e.store.Root(), err)
 	}
@@ -171,8 +172,11 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	// A copied tree reaches the disk in its own time (flat.Store.Create). A
+	// container that is there before its tree is worse than none.
+	copied := !c.View && snaps.Dir(c.ID) != ""
 	for tries := 0; ; tries++ {
-		lock, err := d.Commit(!c.HostConfig.AutoRemove)
+		lock, err := d.Commit(durable && !copied)
 		var taken *record.NameTakenError
 		if errors.As(err, &taken) && mayRename && tries < 20 {
 			name := names.Random()

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,26 +14,31 @@ import (
 // Draft is a container being made. Its object lock is held until it is
 // committed or aborted; one whose lock is free was left by someone killed.
 type Draft struct {
-	s    *Store
-	c    *Container
-	lock *Lock
+	s       *Store
+	c       *Container
+	lock    *Lock
+	durable bool
+	written []byte // what the record's file holds
 }
 
 // Begin makes the draft of c and writes its record, so that whoever finds it
-// half-made knows what to clean.
-func (s *Store) Begin(c *Container) (*Draft, error) {
+// half-made knows what to clean. With durable the record's contents are on the
+// disk already when the container appears. That is waited for now, because on a
+// journal a sync waits for all that was written before it too, and the next is
+// a whole root filesystem where it is a copy.
+func (s *Store) Begin(c *Container, durable bool) (*Draft, error) {
 	c.Format, c.RunDir = Format, filepath.Join(s.run, "containers", c.ID)
 	c.dir = filepath.Join(s.containers(), makingPrefix+c.ID)
 	lock, err := s.lockDir(c.RunDir, true)
 	if err != nil {
 		return nil, err
 	}
-	d := &Draft{s, c, lock}
+	d := &Draft{s: s, c: c, lock: lock, durable: durable}
 	if err := os.Mkdir(c.dir, 0o711); err != nil {
 		d.Abort()
 		return nil, err
 	}
-	if err := d.write(false); err != nil {
+	if err := d.write(); err != nil {
 		d.Abort()
 		return nil, err
 	}
@@ -40,13 +46,12 @@ func (s *Store) Begin(c *Container) (*Draft, error) {
 }
 
 // Commit gives the container its name and makes it appear, both or neither.
-// With durable it survives a power cut. The object lock is handed to the caller.
-func (d *Draft) Commit(durable bool) (*Lock, error) {
+// With settled a power cut from now on does not undo that. The object lock is
+// handed to the caller.
+func (d *Draft) Commit(settled bool) (*Lock, error) {
 	c := d.c
-	if durable {
-		if err := d.write(true); err != nil {
-			return nil, err
-		}
+	if err := d.write(); err != nil {
+		return nil, err
 	}
 	final := filepath.Join(d.s.containers(), c.ID)
 	err := d.s.names(func() error {
@@ -75,7 +80,7 @@ func (d *Draft) Commit(durable bool) (*Lock, error) {
 		return nil, err
 	}
 	c.dir = final
-	if durable {
+	if settled {
 		SyncDir(filepath.Join(d.s.root, "names"))
 		SyncDir(d.s.containers())
 	}
@@ -85,25 +90,34 @@ func (d *Draft) Commit(durable bool) (*Lock, error) {
 // SetName changes the name before Commit.
 func (d *Draft) SetName(name string) error {
 	d.c.Name = name
-	return d.write(false)
+	return d.write()
 }
 
-// write writes the record. Not aside: nobody takes a draft for whole.
-func (d *Draft) write(durable bool) error {
+// write writes the record if it has changed. Not aside: nobody takes a draft for
+// whole.
+func (d *Draft) write() error {
 	data, err := json.Marshal(d.c)
 	if err != nil {
 		return err
 	}
+	data = append(data, '\n')
+	if bytes.Equal(data, d.written) {
+		return nil
+	}
+	d.written = nil
 	f, err := os.OpenFile(filepath.Join(d.c.dir, "config.json"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(data, '\n'))
-	if err == nil && durable {
+	_, err = f.Write(data)
+	if err == nil && d.durable {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e
+	}
+	if err == nil {
+		d.written = data
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func newStore(t *testing.T) *Store {
 func add(t *testing.T, s *Store, id, name string) *Container {
 	t.Helper()
 	c := &Container{ID: id + strings.Repeat("0", 64-len(id)), Name: name, Config: &container.Config{}, HostConfig: &container.HostConfig{}}
-	d, err := s.Begin(c)
+	d, err := s.Begin(c, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	c := &Container{ID: strings.Repeat("c", 64), Name: "alpha", Config: &container.Config{}, HostConfig: &container.HostConfig{}}
-	d, err := s.Begin(c)
+	d, err := s.Begin(c, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestFind(t *testing.T) {
 func TestDraftLock(t *testing.T) {
 	s := newStore(t)
 	c := &Container{ID: strings.Repeat("d", 64), Name: "draft", Config: &container.Config{}, HostConfig: &container.HostConfig{}}
-	d, err := s.Begin(c)
+	d, err := s.Begin(c, true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,11 +65,17 @@ func Copy(ctx context.Context, src, dst string, opt CopyOptions) error {
 	return c.finish()
 }
 
-// job is a directory, or, with names, some of an open directory's files.
+// job is a directory, or, with files, some of an open directory's files.
 type job struct {
 	rel   string
 	dir   *pair
-	names []string
+	files []entry
+}
+
+// entry is a directory's name for a file. typ is DT_REG …, or DT_UNKNOWN.
+type entry struct {
+	name string
+	typ  byte
 }
 
 // pair is a directory that is being copied. The last job that uses it gives the
@@ -92,6 +98,7 @@ type copier struct {
 	wake   *sync.Cond
 	jobs   []job
 	active int // jobs that run or wait
+	idle   int // workers that wait for one
 	err    error
 	links  map[inode]string // first name of a file with several
 	extra  []extraName
@@ -135,7 +142,9 @@ func (c *copier) next() (job, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.jobs) == 0 && c.active > 0 {
+		c.idle++
 		c.wake.Wait()
+		c.idle--
 	}
 	if len(c.jobs) == 0 {
 		return job{}, false
@@ -144,6 +153,13 @@ func (c *copier) next() (job, bool) {
 	j := c.jobs[len(c.jobs)-1]
 	c.jobs = c.jobs[:len(c.jobs)-1]
 	return j, true
+}
+
+// starving tells whether a worker waits for a job that nobody has pushed yet.
+func (c *copier) starving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle > len(c.jobs)
 }
 
 func (c *copier) done(err error) {
@@ -180,7 +196,7 @@ func (c *copier) work() {
 		case j.dir == nil && err == nil:
 			err = w.directory(j.rel)
 		case j.dir != nil:
-			err = w.files(j.dir, j.names, err)
+			err = w.files(j.dir, j.files, err)
 		}
 		c.done(err)
 	}

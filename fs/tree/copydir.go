@@ -1,19 +1,25 @@
 package tree
 
 import (
+	"errors"
+
 	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many files of one directory are one job: large directories
-// would otherwise keep a single worker busy.
-const batch = 64
+// batch is how many files of a directory are handed to a worker that has
+// nothing else to do. Otherwise a directory stays with one worker: the kernel
+// makes one name in a directory at a time, so a second would wait for the first.
+const batch = 32
 
 type worker struct {
 	*copier
 	data  []byte
 	dents []byte
+	// atime: reading may change the source's access times, which only their
+	// owner can forbid.
+	atime bool
 }
 
 // directory copies the directory rel: its subdirectories become jobs, its files
@@ -23,7 +29,8 @@ func (w *worker) directory(rel string) error {
 	if err != nil {
 		return err
 	}
-	var files, dirs []string
+	var files []entry
+	var dirs []string
 	err = sys.Dirents(p.src, w.dents, func(name string, typ byte) error {
 		if typ == unix.DT_UNKNOWN {
 			var st unix.Stat_t
@@ -37,7 +44,7 @@ func (w *worker) directory(rel string) error {
 		if typ == unix.DT_DIR {
 			dirs = append(dirs, name)
 		} else {
-			files = append(files, name)
+			files = append(files, entry{name, typ})
 		}
 		return nil
 	})
@@ -45,13 +52,6 @@ func (w *worker) directory(rel string) error {
 		if err = sys.Mkdirat(p.dst, dirs[i], 0o700); err == nil {
 			w.push(job{rel: below(rel, dirs[i])})
 		}
-	}
-	for len(files) > 2*batch && err == nil {
-		w.mu.Lock()
-		p.refs++
-		w.mu.Unlock()
-		w.push(job{dir: p, names: files[:batch]})
-		files = files[batch:]
 	}
 	return w.files(p, files, err)
 }
@@ -79,7 +79,7 @@ func (w *worker) open(rel string) (*pair, error) {
 // lets the owner read, which changes nothing for a container's root.
 func (w *worker) openSource(dirfd int, name string, flags int, raise uint32) (int, error) {
 	flags |= unix.O_RDONLY | unix.O_NOFOLLOW
-	fd, err := sys.Openat(dirfd, name, flags, 0)
+	fd, err := w.openQuietly(dirfd, name, flags)
 	if err == nil || !isDenied(err) {
 		return fd, err
 	}
@@ -103,15 +103,29 @@ func (w *worker) openSource(dirfd int, name string, flags int, raise uint32) (in
 	return fd, nil
 }
 
-// files copies names of p unless there was an error, and lets go of p.
-func (w *worker) files(p *pair, names []string, err error) error {
-	for i := 0; i < len(names) && err == nil; i++ {
+// openQuietly opens without a change of the access time: with "relatime" the
+// first copy of an image would otherwise write every inode of it.
+func (w *worker) openQuietly(dirfd int, name string, flags int) (int, error) {
+	if !w.atime {
+		fd, err := sys.Openat(dirfd, name, flags|unix.O_NOATIME, 0)
+		if !errors.Is(err, unix.EPERM) {
+			return fd, err
+		}
+		w.atime = true // someone else's file, and we are not root
+	}
+	return sys.Openat(dirfd, name, flags, 0)
+}
+
+// files copies files of p unless there was an error, and lets go of p.
+func (w *worker) files(p *pair, files []entry, err error) error {
+	for i := 0; i < len(files) && err == nil; i++ {
 		if i%16 == 15 {
 			if err = w.failed(); err != nil {
 				break
 			}
+			files = w.share(p, files, i+1)
 		}
-		err = w.file(p, names[i])
+		err = w.file(p, files[i])
 	}
 	w.mu.Lock()
 	p.refs--
@@ -126,6 +140,20 @@ func (w *worker) files(p *pair, names []string, err error) error {
 	unix.Close(p.src)
 	unix.Close(p.dst)
 	return err
+}
+
+// share hands the last of files to a worker that has nothing to do, if any of
+// them are left beyond the first done, and returns the others.
+func (w *worker) share(p *pair, files []entry, done int) []entry {
+	keep := len(files) - batch
+	if keep < done+batch || !w.starving() {
+		return files
+	}
+	w.mu.Lock()
+	p.refs++
+	w.mu.Unlock()
+	w.push(job{dir: p, files: files[keep:]})
+	return files[:keep]
 }
 
 // seal gives the copied directory its metadata: all that it holds is made.

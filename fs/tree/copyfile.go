@@ -11,19 +11,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// small is the size in bytes up to which one read and one write cost less than
+// one copy_file_range(2): by a measurement on ext4 (Linux 6.18).
+const small = 32 << 10
+
 // file copies one entry that is not a directory.
-func (w *worker) file(p *pair, name string) error {
-	// Looked at first, not opened: opening a device or a fifo acts.
+func (w *worker) file(p *pair, e entry) error {
+	name := e.name
+	// Only what is known to be a regular file is opened before it is looked at:
+	// opening a device or a fifo acts.
+	if e.typ == unix.DT_REG {
+		return w.regular(p, name)
+	}
 	var st unix.Stat_t
 	if err := sys.Fstatat(p.src, name, &st); err != nil {
 		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return w.regular(p, name)
 	}
 	if st.Nlink > 1 && w.seen(&st, below(p.rel, name)) {
 		return nil
 	}
 	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		return w.regular(p, name, &st)
 	case unix.S_IFLNK:
 		target, err := sys.Readlinkat(p.src, name)
 		if err == nil {
@@ -62,12 +72,19 @@ func (w *worker) seen(st *unix.Stat_t, rel string) bool {
 	return ok
 }
 
-func (w *worker) regular(p *pair, name string, st *unix.Stat_t) error {
+func (w *worker) regular(p *pair, name string) error {
 	src, err := w.openSource(p.src, name, unix.O_NONBLOCK, 0o400)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(src)
+	var st unix.Stat_t
+	if err := sys.Fstat(src, &st); err != nil {
+		return err
+	}
+	if st.Nlink > 1 && w.seen(&st, below(p.rel, name)) {
+		return nil
+	}
 	var attrs []string
 	if !w.opt.NoXattr {
 		if attrs, err = sys.Flistxattr(src); err != nil && !sys.NoXattr(err) {
@@ -83,7 +100,7 @@ func (w *worker) regular(p *pair, name string, st *unix.Stat_t) error {
 		return err
 	}
 	defer unix.Close(dst)
-	if err := w.contents(dst, src, st); err != nil {
+	if err := w.contents(dst, src, &st); err != nil {
 		return err
 	}
 	if !w.opt.NoOwner && (st.Uid != w.uid || st.Gid != w.gid || w.inherit) {
@@ -118,8 +135,8 @@ func (w *worker) contents(dst, src int, st *unix.Stat_t) error {
 		if !errors.Is(err, unix.EINVAL) {
 			return err
 		}
-	case size <= int64(len(w.data)):
-		return w.small(dst, src, size)
+	case size <= small:
+		return w.readWrite(dst, src, size)
 	}
 	if int64(st.Blocks)*512 < size {
 		return w.sparse(dst, src, size)
@@ -127,9 +144,8 @@ func (w *worker) contents(dst, src int, st *unix.Stat_t) error {
 	return sys.CopyRange(dst, src, 0, size, w.data)
 }
 
-// small copies by hand what fits into one read: fewer and cheaper calls than
-// asking the kernel to.
-func (w *worker) small(dst, src int, size int64) error {
+// readWrite copies what fits into one read.
+func (w *worker) readWrite(dst, src int, size int64) error {
 	var n int
 	for n < int(size) {
 		c, err := unix.Read(src, w.data[n:size])

@@ -102,7 +102,7 @@ func Fstatat(dirfd int, name string, st *unix.Stat_t) error {
 
 // Fstat describes an open file.
 func Fstat(fd int, st *unix.Stat_t) error {
-	return pathErr("fstat", fdName(fd), again(func() error { return unix.Fstat(fd, st) }))
+	return fdErr("fstat", fd, again(func() error { return unix.Fstat(fd, st) }))
 }
 
 // Fchownat gives name itself to uid and gid.
@@ -112,12 +112,12 @@ func Fchownat(dirfd int, name string, uid, gid int) error {
 
 // Fchown gives an open file to uid and gid.
 func Fchown(fd, uid, gid int) error {
-	return pathErr("fchown", fdName(fd), again(func() error { return unix.Fchown(fd, uid, gid) }))
+	return fdErr("fchown", fd, again(func() error { return unix.Fchown(fd, uid, gid) }))
 }
 
 // Fchmod sets the mode of an open file.
 func Fchmod(fd int, mode uint32) error {
-	return pathErr("fchmod", fdName(fd), again(func() error { return unix.Fchmod(fd, mode) }))
+	return fdErr("fchmod", fd, again(func() error { return unix.Fchmod(fd, mode) }))
 }
 
 // ChmodNoFollow sets the mode of name and never of what it links to, of a file
@@ -159,6 +159,14 @@ func UtimesAt(dirfd int, name string, atime, mtime unix.Timespec) error {
 	return pathErr("utimensat", name, again(func() error {
 		return unix.UtimesNanoAt(dirfd, name, ts[:], unix.AT_SYMLINK_NOFOLLOW)
 	}))
+}
+
+// fdErr is pathErr for an open file.
+func fdErr(op string, fd int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return pathErr(op, fdName(fd), err)
 }
 
 func fdName(fd int) string { return "fd " + strconv.Itoa(fd) }

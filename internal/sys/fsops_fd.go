@@ -21,7 +21,7 @@ func Futimes(fd int, atime, mtime unix.Timespec) error {
 		}
 		return nil
 	})
-	return pathErr("futimens", fdName(fd), err)
+	return fdErr("futimens", fd, err)
 }
 
 // Dirents calls each for every entry of the open directory but "." and "..".
@@ -32,7 +32,7 @@ func Dirents(fd int, buf []byte, each func(name string, typ byte) error) error {
 		var n int
 		err := again(func() (err error) { n, err = unix.Getdents(fd, buf); return err })
 		if err != nil {
-			return pathErr("getdents", fdName(fd), err)
+			return fdErr("getdents", fd, err)
 		}
 		if n <= 0 {
 			return nil
@@ -83,7 +83,7 @@ func Syncfs(fd int) error {
 		unix.Sync()
 		return nil
 	}
-	return pathErr("syncfs", fdName(fd), err)
+	return fdErr("syncfs", fd, err)
 }
 
 // SyncDir makes the names in a directory durable. A filesystem that cannot is
@@ -106,11 +106,11 @@ func SyncDir(path string) error {
 func ClearInodeFlags(fd int) error {
 	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
 	if err != nil {
-		return pathErr("FS_IOC_GETFLAGS", fdName(fd), err)
+		return fdErr("FS_IOC_GETFLAGS", fd, err)
 	}
 	const frozen = 0x10 | 0x20 // FS_IMMUTABLE_FL, FS_APPEND_FL of linux/fs.h
 	if flags&frozen == 0 {
 		return nil
 	}
-	return pathErr("FS_IOC_SETFLAGS", fdName(fd), unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags&^frozen))
+	return fdErr("FS_IOC_SETFLAGS", fd, unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags&^frozen))
 }

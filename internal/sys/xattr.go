@@ -10,7 +10,7 @@ import (
 
 // Fsetxattr sets an extended attribute of an open file.
 func Fsetxattr(fd int, attr string, value []byte) error {
-	return pathErr("setxattr "+attr, fdName(fd), again(func() error { return unix.Fsetxattr(fd, attr, value, 0) }))
+	return fdErr("setxattr "+attr, fd, again(func() error { return unix.Fsetxattr(fd, attr, value, 0) }))
 }
 
 // Fgetxattr reads an extended attribute of an open file.
