@@ -107,7 +107,7 @@ func (e *Engine) spawn(ctx context.Context, what errand) error {
 	if err != nil {
 		return err
 	}
-	exe, err := os.Readlink("/proc/self/exe")
+	exe, err := record.Program()
 	if err != nil {
 		return err
 	}

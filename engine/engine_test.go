@@ -18,6 +18,7 @@ import (
 	"coracle/backends"
 	"coracle/backends/backendstest"
 	"coracle/backends/isolate/stage"
+	"coracle/backends/limits/limitstest"
 	"coracle/engine/record"
 	"coracle/image"
 	"coracle/probe"
@@ -37,6 +38,8 @@ func TestMain(m *testing.M) {
 		os.Exit(FileOpMain())
 	case execClientName:
 		os.Exit(execClient(os.Args[1:]))
+	case upgradedName:
+		os.Exit(upgraded(os.Args[1:]))
 	case "coracle-foreground":
 		os.Exit(foreground(os.Args[1:]))
 	}
@@ -151,11 +154,7 @@ func (h *harness) close(dir string) {
 			t.Errorf("snapshots left: %v", left)
 		}
 	}
-	// Controllers that a machine had not mounted stay until it ends.
-	groups, _ := filepath.Glob(filepath.Join(dir, "run/cgroup/*"))
-	for _, g := range groups {
-		syscall.Unmount(g, syscall.MNT_DETACH)
-	}
+	limitstest.Unmount(h.opt.Run)
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	if strings.Contains(string(mounts), dir) {
 		t.Errorf("mounts are left below %s", dir)
@@ -280,7 +279,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-test.run=^(TestRungs|TestExec)$", "-test.v", "-test.timeout=240s")
+	cmd := exec.Command(binary, "-test.run=^(TestRungs|TestExec|TestReplacedBinary)$", "-test.v", "-test.timeout=240s")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir, "XDG_RUNTIME_DIR=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 42019, Gid: 42019}}
 	out, err := cmd.CombinedOutput()

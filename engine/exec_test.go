@@ -38,10 +38,11 @@ func TestExec(t *testing.T) {
 					g := &harness{Engine: h.open(), t: t, opt: h.opt}
 					// With an init, whichever rung: two must not stand in each other's way.
 					yes := name == "crowd"
-					id := g.create(wanted{args: sh("trap 'exit 0' TERM; sleep 60 & wait"), host: func(hc *container.HostConfig) { hc.Init = &yes }})
+					id := g.create(wanted{args: sh("trap 'exit 0' TERM; echo up; sleep 60 & wait"), host: func(hc *container.HostConfig) { hc.Init = &yes }})
 					if err := g.Start(t.Context(), id); err != nil {
 						t.Fatal(err)
 					}
+					g.waitLog(id, "up\n")
 					f(t, g, id)
 					if err := g.open().Remove(context.Background(), id, true, true); err != nil {
 						t.Error(err)
@@ -244,6 +245,14 @@ func execStopped(t *testing.T, h *harness, id string) {
 	}
 }
 
+// writerFunc is called at each write.
+type writerFunc func()
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f()
+	return len(p), nil
+}
+
 func execTerminal(t *testing.T, h *harness, id string) {
 	in, feed, err := os.Pipe()
 	if err != nil {
@@ -256,12 +265,14 @@ func execTerminal(t *testing.T, h *harness, id string) {
 		rows, cols uint16
 	}
 	size.rows, size.cols = 33, 101
-	out := &bytes.Buffer{}
+	out, begun := &bytes.Buffer{}, make(chan struct{})
+	started := sync.OnceFunc(func() { close(begun) })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		code, err := h.open().Exec(context.Background(), id, container.ExecCreateRequest{Cmd: sh("stty size; read x; stty size; test -t 0 && exit 6"), Tty: true, AttachStdin: true},
-			Streams{Stdin: in, Stdout: out, Signals: signals, Size: func() (uint16, uint16) {
+		defer started()
+		code, err := h.open().Exec(context.Background(), id, container.ExecCreateRequest{Cmd: sh("stty size; read x; until stty size | grep 66; do sleep 0.02; done; test -t 0 && exit 6"), Tty: true, AttachStdin: true},
+			Streams{Stdin: in, Stdout: io.MultiWriter(out, writerFunc(started)), Signals: signals, Size: func() (uint16, uint16) {
 				size.Lock()
 				defer size.Unlock()
 				return size.rows, size.cols
@@ -270,12 +281,14 @@ func execTerminal(t *testing.T, h *harness, id string) {
 			t.Errorf("code %d, %v", code, err)
 		}
 	}()
-	time.Sleep(100 * time.Millisecond)
+	<-begun
 	size.Lock()
 	size.rows, size.cols = 22, 66
 	size.Unlock()
-	signals <- syscall.SIGWINCH
-	time.Sleep(50 * time.Millisecond)
+	select {
+	case signals <- syscall.SIGWINCH:
+	case <-done:
+	}
 	io.WriteString(feed, "go\n")
 	<-done
 	feed.Close()

@@ -82,7 +82,7 @@ func InUserNS(maps userns.IDMaps) Helper {
 // InMountNS starts it, as root, in a mount namespace of its own.
 func InMountNS() Helper {
 	return func(ctx context.Context, files []*os.File) (func() error, error) {
-		exe, err := os.Readlink("/proc/self/exe")
+		exe, _, err := sys.Self()
 		if err != nil {
 			return nil, err
 		}

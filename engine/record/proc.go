@@ -16,3 +16,9 @@ func StartTime(pid int) uint64 {
 // by mistake, above descriptor last: a test program's pipe, which would otherwise
 // not end before the container does.
 func CloseInherited(last int) { _ = sys.CloseInherited(last) }
+
+// Program is the path by which this program starts itself again as a monitor.
+func Program() (string, error) {
+	path, _, err := sys.Self()
+	return path, err
+}

@@ -134,22 +134,47 @@ func (p *Pump) copy(i int, f *os.File) {
 	for {
 		n, err := f.Read(buf)
 		p.moved.Add(1)
-		if n > 0 {
-			p.inside.Add(1)
-			if log != nil {
-				log.Write(buf[:n])
-			}
-			gone := p.deliver(i, buf[:n])
-			p.inside.Add(-1)
-			if gone {
-				f.Close()
-				return
-			}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			p.pass(i, log, leftIn(f))
+			return
+		}
+		if n > 0 && p.pass(i, log, buf[:n]) {
+			f.Close()
+			return
 		}
 		if err != nil {
 			return
 		}
 	}
+}
+
+// pass hands data to the log and to all sinks.
+func (p *Pump) pass(i int, log io.Writer, data []byte) (gone bool) {
+	p.inside.Add(1)
+	defer p.inside.Add(-1)
+	if log != nil {
+		log.Write(data)
+	}
+	return p.deliver(i, data)
+}
+
+// leftIn reads what is in a pipe or terminal, and does not wait for more: what a
+// process had written before its end is not lost, however late we are.
+func leftIn(f *os.File) (data []byte) {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	c.Control(func(fd uintptr) {
+		n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ) // FIONREAD
+		if err != nil || n <= 0 {
+			return
+		}
+		data = make([]byte, n)
+		n, _ = unix.Read(int(fd), data)
+		data = data[:max(0, n)]
+	})
+	return data
 }
 
 // deliver hands data to all sinks; gone: the reader that counts has left.
@@ -257,8 +282,13 @@ func (p *Pump) Finish(grace time.Duration) {
 			last = now
 			continue
 		}
-		p.close()
+		for _, f := range p.outs {
+			if f != nil && f.SetReadDeadline(time.Now()) != nil {
+				f.Close()
+			}
+		}
 		<-done
+		p.close()
 		return
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // slow gives its data a byte a read.
@@ -138,5 +140,31 @@ func TestServer(t *testing.T) {
 	}
 	if _, err := Dial(dir, Request{}); err == nil {
 		t.Error("it still listens")
+	}
+}
+
+// TestFinishLate: what was written before the end arrives, also when a stranger
+// holds the pipe and the pump had no time to read until its grace was over.
+func TestFinishLate(t *testing.T) {
+	for range 200 {
+		p, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		p.Add(&Sink{Stdout: &out})
+		_, stdout, _ := p.Child()
+		fd, err := unix.FcntlInt(stdout.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stranger := os.NewFile(uintptr(fd), "stranger")
+		stdout.WriteString("last words\n")
+		p.Started(nil)
+		p.Finish(time.Nanosecond)
+		stranger.Close()
+		if out.String() != "last words\n" {
+			t.Fatalf("%q", out.String())
+		}
 	}
 }

@@ -188,7 +188,7 @@ func enterTerminal(t *testing.T, h Harness) {
 	}
 	defer q.Console().Close()
 	io.WriteString(q.Console(), "word\n") // is echoed at once, between the rest
-	out, _ := io.ReadAll(q.Console()) // EIO at the end
+	out, _ := io.ReadAll(q.Console())     // EIO at the end
 	q.Wait()
 	if got := strings.ReplaceAll(string(out), "\r", ""); !strings.Contains(got, "33 101\n") || !strings.Contains(got, "/dev/pts/0\n") || !strings.HasSuffix(got, "got word\n") {
 		t.Errorf("%q", got)

@@ -31,7 +31,7 @@ type Plan struct {
 	Seccomp func() ([]byte, error)
 	Joined  func(pid int) error
 	Born    func(fork func() error) error
-	// RunDir is the bundle's; an agent's socket is in it.
+	// RunDir is the bundle's or the target's; an agent's socket is in it.
 	RunDir string
 	// Extra is passed to the stage as descriptor 4.
 	Extra *os.File
@@ -48,9 +48,13 @@ type Plan struct {
 // threads. So the fork happens on a thread that is kept until the process was
 // waited for.
 func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
-	exe, err := os.Readlink("/proc/self/exe")
+	exe, named, err := sys.Self()
 	if err != nil {
 		return nil, err
+	}
+	if !named && p.Fork.Shield {
+		// A file without a name cannot be bound on itself.
+		p.CopyIn, p.Fork.Shield = p.RunDir, false
 	}
 	talk, err := newTalk(p.IO)
 	if err != nil {

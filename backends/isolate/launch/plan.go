@@ -28,7 +28,7 @@ func FromBundle(b *isolate.Bundle) *Plan {
 // FromEntry begins the plan of one more process.
 func FromEntry(t isolate.Target, e *isolate.Entry) *Plan {
 	return &Plan{
-		IO: e.IO, Seccomp: e.Seccomp, Joined: e.Joined, Born: e.Born,
+		IO: e.IO, Seccomp: e.Seccomp, Joined: e.Joined, Born: e.Born, RunDir: t.RunDir,
 		Config: stage.Config{
 			Enter: true, Spec: t.Spec, Process: e.Process,
 			User: e.User, GroupAdd: e.GroupAdd,

@@ -85,7 +85,7 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 // writable tells whether the container's root, who is the calling user, could
 // write our executable.
 func writable() bool {
-	exe, err := os.Readlink("/proc/self/exe")
+	exe, _, err := sys.Self()
 	if err != nil || unix.Access(exe, unix.W_OK) == nil {
 		return true
 	}
@@ -106,7 +106,7 @@ func (d *Driver) Processes(t isolate.Target) ([]int, error) { return launch.Proc
 // the same maps as the containers': there it can make and delete files of every
 // ID of the range. It has a mount namespace of its own.
 func Command(ctx context.Context, m IDMaps, arg0 string, files []*os.File) (wait func() error, err error) {
-	exe, err := os.Readlink("/proc/self/exe")
+	exe, _, err := sys.Self()
 	if err != nil {
 		return nil, err
 	}
