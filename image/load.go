@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -31,11 +32,16 @@ func (s *Store) Load(ctx context.Context, r io.Reader, progress func(string)) ([
 	blobs := map[string]blob{}
 	var in []arrival
 	var out []Loaded
-	for _, img := range images {
-		arr, err := st.arrive(img, blobs)
+	for len(images) > 0 {
+		n := 1
+		for n < len(images) && images[n].Also {
+			n++
+		}
+		arr, err := st.arriveAll(images[:n], blobs)
 		if err != nil {
 			return nil, loadError(err)
 		}
+		images = images[n:]
 		in = append(in, arr)
 		l := Loaded{ID: arr.id}
 		for _, n := range arr.names {
@@ -66,6 +72,39 @@ func (e *LoadError) Unwrap() []error {
 }
 
 func loadError(err error) error { return &LoadError{Err: err} }
+
+// arriveAll makes an image ready whose builds for several platforms are all kept,
+// behind an index of ours that holds those which the archive has. It goes by the
+// ID of the first.
+func (st *stage) arriveAll(builds []archive.Image, blobs map[string]blob) (arrival, error) {
+	first, err := st.arrive(builds[0], blobs)
+	if err != nil || len(builds) == 1 {
+		return first, err
+	}
+	all := arrival{id: first.id, names: first.names, needs: first.needs}
+	idx := newIndex()
+	idx.Manifests = append(idx.Manifests, first.manifest)
+	for _, b := range builds[1:] {
+		a, err := st.arrive(b, blobs)
+		if err != nil {
+			return a, err
+		}
+		all.needs = append(all.needs, a.needs...)
+		idx.Manifests = append(idx.Manifests, a.manifest)
+	}
+	raw, err := json.Marshal(idx)
+	if err != nil {
+		return all, err
+	}
+	ib, err := st.bytes(raw)
+	if err != nil {
+		return all, err
+	}
+	blobs[ib.digest] = ib
+	all.needs = append(all.needs, ib.digest)
+	all.manifest = ocispec.Descriptor{MediaType: idx.MediaType, Digest: digest.Digest(ib.digest), Size: ib.size}
+	return all, nil
+}
 
 // arrive makes an image of an archive ready to be committed.
 func (st *stage) arrive(img archive.Image, blobs map[string]blob) (arrival, error) {

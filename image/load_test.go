@@ -70,6 +70,34 @@ func TestLoadPlatforms(t *testing.T) {
 	if img, err := s.Get(ctx, "me/multi:1", ""); err != nil || img.Platform.Architecture != runtime.GOARCH {
 		t.Errorf("%+v, %v", img, err)
 	}
+	if img, err := s.Get(ctx, "me/multi:1", "linux/s390x"); err != nil || img.Platform.Architecture != "s390x" || len(img.Layers) != 1 {
+		t.Errorf("%+v, %v", img, err)
+	}
+	if _, err := s.Get(ctx, "me/multi:1", "linux/arm/v5"); err == nil || !strings.Contains(err.Error(), "linux/s390x") || !strings.Contains(err.Error(), "linux/"+runtime.GOARCH) {
+		t.Errorf("%v", err)
+	}
+	if err := s.Tag(ctx, got[0].ID, "again:2"); err != nil {
+		t.Error(err)
+	}
+	if img, err := s.Get(ctx, "again:2", "linux/s390x"); err != nil || img.Platform.Architecture != "s390x" {
+		t.Errorf("%+v, %v", img, err)
+	}
+	// The same once more, and one of them alone under a name of its own.
+	alone := map[string]any{}
+	for k, v := range mine {
+		alone[k] = v
+	}
+	alone["annotations"] = map[string]string{"io.containerd.image.name": "docker.io/me/alone:1"}
+	for _, again := range [][]byte{l.tar(index), l.tar(alone)} {
+		if _, err := s.Load(ctx, bytes.NewReader(again), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, ref := range []string{"me/multi:1", "again:2"} {
+		if img, err := s.Get(ctx, ref, "linux/s390x"); err != nil || img.Platform.Architecture != "s390x" {
+			t.Errorf("%s: %+v, %v", ref, img, err)
+		}
+	}
 	fsck(t, s.dir)
 	clean(t, s)
 	// One manifest for another machine may be for an emulator.
@@ -77,8 +105,11 @@ func TestLoadPlatforms(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	foreign := l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{other, third}})
-	_, err = s.Load(ctx, bytes.NewReader(l.tar(foreign)), nil)
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "linux/s390x, linux/riscv64") {
+	s = newStore(t)
+	if got, err = s.Load(ctx, bytes.NewReader(l.tar(foreign)), nil); err != nil || len(got) != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if _, err = s.Get(ctx, got[0].ID, ""); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/s390x, linux/riscv64") {
 		t.Errorf("%v", err)
 	}
 }

@@ -134,6 +134,7 @@ type arrival struct {
 	id       string
 	needs    []string // digests of manifest, config and layers
 	names    []name.Ref
+	exact    bool // beside another manifest of the same image
 }
 
 // commit moves blobs in and names the images, all or nothing. Files that the
@@ -177,8 +178,11 @@ func (s *Store) commit(blobs map[string]blob, images []arrival) (err error) {
 func (s *Store) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
 	own := a.manifest
 	own.Annotations = map[string]string{configAnnotation: a.id}
+	if isIndexType(own.MediaType) {
+		return own
+	}
 	for i, d := range idx.Manifests {
-		if d.Annotations[configAnnotation] != a.id {
+		if d.Annotations[configAnnotation] != a.id || isIndexType(d.MediaType) {
 			continue
 		}
 		if d.Digest == own.Digest || s.whole(d) {
@@ -190,6 +194,17 @@ func (s *Store) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
 		idx.Manifests[i].Annotations = annotations
 	}
 	return own
+}
+
+// readable is an entry of the same image as d, one that other tools read if there
+// is one.
+func (s *Store) readable(idx *ocispec.Index, d ocispec.Descriptor) ocispec.Descriptor {
+	for _, o := range idx.Manifests {
+		if o.MediaType == ocispec.MediaTypeImageManifest && o.Annotations[configAnnotation] != "" && o.Annotations[configAnnotation] == d.Annotations[configAnnotation] {
+			return o
+		}
+	}
+	return d
 }
 
 // whole tells whether all blobs of a manifest are there, by their sizes.

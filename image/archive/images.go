@@ -26,14 +26,16 @@ type Image struct {
 	Config   *File
 	Raw      []byte // Config's bytes
 	Platform ocispec.Platform
-	Layers   []Layer // base first
+	// Also: it is the image before it, for another platform.
+	Also   bool
+	Layers []Layer // base first
 	// Manifest is the archive's own; nil where it has none (docker-archive).
 	Manifest     *File
 	ManifestType string
 }
 
 // Images finds the archive's images and checks all of them. Of an image for
-// many platforms it takes the best for want. progress, which may be nil, is
+// many platforms the best for want, if one serves it, comes first. progress, which may be nil, is
 // told about each layer that was checked.
 func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress func(string)) ([]Image, error) {
 	if progress == nil {

@@ -2,7 +2,7 @@ package archive
 
 import (
 	"encoding/json"
-	"fmt"
+	"slices"
 
 	"coracle/image/codec"
 	"coracle/image/name"
@@ -65,37 +65,40 @@ func (a *Archive) oci(want ocispec.Platform) ([]Image, error) {
 	return a.choose(groups, want)
 }
 
+// choose makes images of groups, each of builds of one image. A build is taken
+// once, with all its names.
 func (a *Archive) choose(groups [][]candidate, want ocispec.Platform) ([]Image, error) {
 	var out []Image
 	byManifest := map[string]int{}
 	for _, g := range groups {
-		if len(g) == 0 {
-			continue
-		}
-		c, err := a.best(g, want)
+		sorted, err := a.bestFirst(g, want)
 		if err != nil {
 			return nil, err
 		}
-		if i, ok := byManifest[string(c.desc.Digest)]; ok {
-			out[i].Names = append(out[i].Names, c.names...)
-			continue
+		also := false
+		for _, c := range sorted {
+			if i, ok := byManifest[string(c.desc.Digest)]; ok {
+				out[i].Names = append(out[i].Names, c.names...)
+				continue
+			}
+			img, err := a.ociImage(c.desc)
+			if err != nil {
+				return nil, err
+			}
+			img.Names, img.Also = c.names, also
+			byManifest[string(c.desc.Digest)] = len(out)
+			out = append(out, img)
+			also = true
 		}
-		img, err := a.ociImage(c.desc)
-		if err != nil {
-			return nil, err
-		}
-		img.Names = c.names
-		byManifest[string(c.desc.Digest)] = len(out)
-		out = append(out, img)
 	}
 	return out, nil
 }
 
-// best takes the best manifest of one image; a single one is taken whatever it
-// is for, since an emulator may run it.
-func (a *Archive) best(g []candidate, want ocispec.Platform) (candidate, error) {
-	if len(g) == 1 {
-		return g[0], nil
+// bestFirst puts the best build for want first. None that serves is no error: an
+// emulator may run them.
+func (a *Archive) bestFirst(g []candidate, want ocispec.Platform) ([]candidate, error) {
+	if len(g) < 2 {
+		return g, nil
 	}
 	have := make([]ocispec.Platform, len(g))
 	for i, c := range g {
@@ -105,14 +108,15 @@ func (a *Archive) best(g []candidate, want ocispec.Platform) (candidate, error) 
 		}
 		p, err := a.platformOf(c.desc)
 		if err != nil {
-			return c, err
+			return nil, err
 		}
 		have[i] = p
 	}
-	if i := platform.Best(want, have); i >= 0 {
-		return g[i], nil
+	sorted := slices.Clone(g)
+	if i := platform.Best(want, have); i > 0 {
+		sorted = append([]candidate{g[i]}, slices.Delete(sorted, i, i+1)...)
 	}
-	return candidate{}, fmt.Errorf("%w: %w", ErrInvalid, &platform.Error{Want: want, Have: have})
+	return sorted, nil
 }
 
 // platformOf asks a manifest's config.
