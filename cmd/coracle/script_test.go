@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"coracle/backends/limits/limitstest"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -97,6 +99,7 @@ func sweep(env *testscript.Env) {
 	if ids := strings.Fields(run("ps", "-aq", "--no-trunc")); len(ids) > 0 {
 		run(append([]string{"rm", "-f", "-v"}, ids...)...)
 	}
+	limitstest.Unmount(filepath.Join(env.WorkDir, "run"))
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for _, line := range strings.Split(string(mounts), "\n") {
 		if strings.Contains(line, env.WorkDir+"/") {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"coracle/backends/backendstest"
+	"coracle/backends/limits/limitstest"
 )
 
 // ordinary is the uid and gid of tests that run without root. No account is
@@ -112,11 +113,7 @@ func (m *machine) leavesNothing() {
 	for _, id := range strings.Fields(m.try("images", "-q").out) {
 		m.try("rmi", "-f", id)
 	}
-	// Controllers that a machine had not mounted stay until it ends.
-	groups, _ := filepath.Glob(m.dir + "/run/cgroup/*")
-	for _, g := range groups {
-		syscall.Unmount(g, syscall.MNT_DETACH)
-	}
+	limitstest.Unmount(m.dir + "/run")
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	for _, line := range strings.Split(string(mounts), "\n") {
 		if strings.Contains(line, m.dir+"/") {
