@@ -83,7 +83,7 @@ func summary(ctx context.Context, e *Engine, l listed, size bool) container.Summ
 	c := l.c
 	s := container.Summary{
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID,
-		Command: strings.Join(append([]string{c.Path}, c.Args...), " "), Created: c.Created.Unix(),
+		Command: commandText(c), Created: c.Created.Unix(),
 		Ports: []container.PortSummary{}, Labels: c.Config.Labels, State: l.s.Status(), Status: statusText(&l.s, time.Now()),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(c)},
 		Mounts:          mountPoints(c),
@@ -93,6 +93,19 @@ func summary(ctx context.Context, e *Engine, l listed, size bool) container.Summ
 		s.SizeRw, s.SizeRootFs = sizes(ctx, e, c)
 	}
 	return s
+}
+
+// commandText is how Docker shows a command: an argument with a space stands in
+// single quotes, whatever else is in it.
+func commandText(c *record.Container) string {
+	text := c.Path
+	for _, arg := range c.Args {
+		if strings.Contains(arg, " ") {
+			arg = "'" + arg + "'"
+		}
+		text += " " + arg
+	}
+	return text
 }
 
 // sizes are what the container wrote, and that with its image.

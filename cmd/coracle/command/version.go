@@ -13,14 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The versions of Docker's API whose JSON ours has.
-const (
-	apiVersion    = "1.51"
-	minAPIVersion = "1.24"
-)
-
 // clientVersion and serverVersion have the field names of `docker version
-// --format json`. There is no daemon: both are this one file.
+// --format json`. There is no daemon: both are this one file. The versions of the
+// API are empty as long as it serves none.
 type clientVersion struct {
 	Version    string
 	APIVersion string `json:"ApiVersion"`
@@ -70,9 +65,12 @@ func newVersion(t *tool) *verb {
 func thisVersion() versions {
 	ver, commit := version.Get()
 	v := versions{
-		Client: clientVersion{ver, apiVersion, commit, runtime.Version(), version.Built(), runtime.GOOS, runtime.GOARCH, "default"},
+		Client: clientVersion{
+			Version: ver, GitCommit: commit, GoVersion: runtime.Version(), BuildTime: version.Built(),
+			Os: runtime.GOOS, Arch: runtime.GOARCH, Context: "default",
+		},
 		Server: serverVersion{
-			Version: ver, APIVersion: apiVersion, MinAPIVersion: minAPIVersion, GitCommit: commit,
+			Version: ver, GitCommit: commit,
 			GoVersion: runtime.Version(), BuildTime: version.Built(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
 		},
 	}
@@ -93,15 +91,13 @@ func printVersion(w io.Writer, v versions) {
 	line := func(name, value string) { fmt.Fprintf(&b, " %-18s %s\n", name+":", value) }
 	b.WriteString("Client:\n")
 	line("Version", v.Client.Version)
-	line("API version", v.Client.APIVersion)
 	line("Go version", v.Client.GoVersion)
 	line("Git commit", v.Client.GitCommit)
 	line("Built", v.Client.BuildTime)
 	line("OS/Arch", v.Client.Os+"/"+v.Client.Arch)
 	line("Context", v.Client.Context)
-	b.WriteString("\nServer: coracle (this program: there is no daemon)\n")
+	b.WriteString("\nServer: coracle (this program: there is no daemon, and no API)\n")
 	line("Version", v.Server.Version)
-	line("API version", v.Server.APIVersion+" (minimum version "+v.Server.MinAPIVersion+")")
 	line("Go version", v.Server.GoVersion)
 	line("Git commit", v.Server.GitCommit)
 	line("Built", v.Server.BuildTime)
