@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 type matrix struct {
 	out            io.Writer
 	fresh, verbose bool
+	only           string           // words in the paths of packages, joined by commas
 	trees          map[string]*tree // by architecture
 }
 
@@ -77,7 +79,7 @@ func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]re
 // tree makes the tree for an architecture, once.
 func (m *matrix) tree(arch string) (*tree, error) {
 	if m.trees[arch] == nil {
-		t, err := newTree(arch)
+		t, err := newTree(arch, m.only)
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +173,7 @@ func keyOf(dir string, files, words []string) (string, error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(h, "%s %d\n", name, len(data))
+		fmt.Fprintf(h, "%s %d\n", strings.TrimPrefix(name, dir), len(data))
 		h.Write(data)
 		return nil
 	}

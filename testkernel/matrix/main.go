@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	as := fs.String("nosys", "", "run on this machine's kernel too, as if it were of these `versions`")
 	readme := fs.String("readme", "", "write the table into this `file`, between its marks")
 	fresh := fs.Bool("fresh", false, "run also what has passed before as it is")
+	only := fs.String("packages", "", "run only the tests of packages with one of these `words` in their path, joined by commas")
 	jobs := fs.Int("jobs", runtime.NumCPU(), "run so `many` machines at once")
 	verbose := fs.Bool("v", false, "print the whole output of each machine")
 	if err := fs.Parse(args); err != nil {
@@ -50,7 +51,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, trees: map[string]*tree{}}
+	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, only: *only, trees: map[string]*tree{}}
+	defer func() {
+		for _, t := range m.trees {
+			t.remove()
+		}
+	}()
 	var results []result
 	for version := range strings.FieldsSeq(strings.ReplaceAll(*as, ",", " ")) {
 		r := m.withheld(ctx, version)

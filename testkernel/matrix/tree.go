@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/matrix/plan"
@@ -19,27 +21,46 @@ import (
 
 // packages are those whose tests run on every kernel: what the kernel must have,
 // and the suite.
-func packages() []string {
-	return append([]string{"coracle/testkernel/findings"}, suite.Packages...)
+func packages(only string) []string {
+	all := append([]string{"coracle/testkernel/findings"}, suite.Packages...)
+	return slices.DeleteFunc(all, func(pkg string) bool {
+		return !slices.ContainsFunc(strings.Split(only, ","), func(word string) bool { return strings.Contains(pkg, word) })
+	})
 }
 
 // tree is a directory with all that a machine of one architecture needs: the
 // product, the tests, busybox and the program that runs them.
 type tree struct {
-	arch string // Go's name
-	dir  string
+	arch     string // Go's name
+	packages []string
+	dir      string
 }
 
 // below is where a tree lies in the machine.
 const below = "suite"
 
-func newTree(arch string) (*tree, error) {
-	t := &tree{arch, filepath.Join(kernels.CacheDir(), "tests-"+arch)}
-	if err := os.RemoveAll(t.top()); err != nil {
+func newTree(arch, only string) (*tree, error) {
+	dir, err := os.MkdirTemp("", "coracle-matrix-"+arch+"-")
+	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(t.top(), "bin"), 0o755); err != nil {
+	t := &tree{arch: arch, packages: packages(only), dir: dir}
+	if err := t.fill(); err != nil {
+		t.remove()
 		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tree) remove() { os.RemoveAll(t.dir) }
+
+func (t *tree) fill() error {
+	// This machine's ordinary users run what is in it, too.
+	if err := os.Chmod(t.dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(t.top(), "bin"), 0o755); err != nil {
+		return err
 	}
 	for _, build := range [][]string{
 		{"build", "-o", filepath.Join(t.top(), "coracle"), "coracle/cmd/coracle"},
@@ -47,21 +68,21 @@ func newTree(arch string) (*tree, error) {
 		{"build", "-o", t.wrapper(), "coracle/testkernel"},
 	} {
 		if err := t.goes(build...); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	for _, pkg := range packages() {
+	for _, pkg := range t.packages {
 		if err := t.test(pkg); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := kernels.Busybox(arch, filepath.Join(t.top(), "bin", "busybox"), os.Stderr); err != nil {
-		return nil, err
+	if err := kernels.Busybox(t.arch, filepath.Join(t.top(), "bin", "busybox"), os.Stderr); err != nil {
+		return err
 	}
 	if err := t.write("plan.json"); err != nil {
-		return nil, err
+		return err
 	}
-	return t, t.disk()
+	return t.disk()
 }
 
 // disk makes the file system that the tests work on: servers have ext4, and not
@@ -148,7 +169,7 @@ func (t *tree) test(pkg string) error {
 // write leaves the plan in the tree.
 func (t *tree) write(file string) error {
 	var p plan.Plan
-	for _, pkg := range packages() {
+	for _, pkg := range t.packages {
 		if _, err := os.Stat(filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")); err != nil {
 			continue // it has no tests
 		}

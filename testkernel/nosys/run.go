@@ -207,7 +207,7 @@ func leaks(v Version) []string {
 		out = append(out, "sendfile into a file, EINVAL before 2.6.33")
 	}
 	if v.Less(Version{2, 6, 39}) {
-		out = append(out, "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start")
+		out = append(out, "O_PATH with O_NOFOLLOW on a symbolic link", "fstatat with AT_EMPTY_PATH, without which this machine's glibc programs do not start")
 	}
 	if v.Less(Version{3}) {
 		out = append(out, "cgroup.procs is refused when it is opened for writing, not when it is written")

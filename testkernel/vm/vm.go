@@ -95,8 +95,8 @@ func Run(ctx context.Context, c Config) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: no %s in PATH; on Debian it is in the package %s", ErrNoQEMU, board.qemu, board.pkg)
 	}
-	if _, err := os.Stat(c.Image); err != nil {
-		return 0, fmt.Errorf("kernel image: %w", err)
+	if err := checkImage(c.Image, c.Arch); err != nil {
+		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "testkernel")
 	if err != nil {
