@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,26 +175,66 @@ func (in *Incoming) SnapshotLayers(layers []Layer, read func(digest string, n in
 // Commit puts the image into the store: manifest (whose bytes and whose config's
 // went through Bytes) with the layers, which must be Done, under names. id is the
 // config's digest.
+//
+// Of one of Docker's manifests there will be two entries, an OCI manifest made of
+// it with the tags, and itself with the digests: skopeo and umoci read the first
+// only, and the second is what a push sends, so that the digest stays.
 func (in *Incoming) Commit(manifest ocispec.Descriptor, id string, layers []Layer, names []name.Ref) error {
-	a := arrival{manifest: manifest, id: id, needs: []string{id}, names: names}
-	blobs := map[string]blob{}
-	for _, d := range []string{id, string(manifest.Digest)} {
-		blobs[d] = in.blobs[d]
-	}
+	blobs := map[string]blob{id: in.blobs[id], string(manifest.Digest): in.blobs[string(manifest.Digest)]}
+	needs := []string{id}
 	for _, l := range layers {
 		p := in.parts[l.Digest]
 		if p == nil || !p.Done() {
 			return fmt.Errorf("image store: layer %s is not complete", l.Digest)
 		}
-		a.needs = append(a.needs, l.Digest)
+		needs = append(needs, l.Digest)
 		blobs[l.Digest] = blob{path: p.path, digest: l.Digest, size: l.Size}
 	}
-	a.needs = append(a.needs, string(manifest.Digest))
-	if err := in.s.commit(blobs, []arrival{a}); err != nil {
+	all := []arrival{{manifest: manifest, id: id, needs: append(slices.Clone(needs), string(manifest.Digest)), names: names}}
+	if manifest.MediaType == dockerManifest {
+		oci, err := in.ociManifest(manifest, blobs)
+		if err != nil {
+			return err
+		}
+		all[0].names, all[0].exact = slices.DeleteFunc(slices.Clone(names), func(n name.Ref) bool { return n.Digest == "" }), true
+		tags := slices.DeleteFunc(slices.Clone(names), func(n name.Ref) bool { return n.Digest != "" })
+		all = append(all, arrival{manifest: oci, id: id, needs: append(slices.Clone(needs), string(oci.Digest)), names: tags})
+	}
+	if err := in.s.commit(blobs, all); err != nil {
 		return err
 	}
 	in.drop = true
 	return nil
+}
+
+// ociManifest says in OCI's terms what one of Docker's manifests says.
+func (in *Incoming) ociManifest(docker ocispec.Descriptor, blobs map[string]blob) (ocispec.Descriptor, error) {
+	raw, err := os.ReadFile(in.blobs[string(docker.Digest)].path)
+	if err != nil {
+		return docker, fmt.Errorf("image store: %w", err)
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return docker, fmt.Errorf("%w: manifest: %w", ErrInvalid, err)
+	}
+	m.MediaType, m.Config.MediaType = ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageConfig
+	for i := range m.Layers {
+		l := &m.Layers[i]
+		_, pack, _ := strings.Cut(l.MediaType, ".tar")
+		if strings.HasPrefix(pack, ".") {
+			pack = "+" + pack[1:]
+		}
+		l.MediaType = ocispec.MediaTypeImageLayer + pack
+	}
+	if raw, err = json.Marshal(m); err != nil {
+		return docker, err
+	}
+	b, err := in.st.bytes(raw)
+	if err != nil {
+		return docker, fmt.Errorf("image store: %w", err)
+	}
+	blobs[b.digest] = b
+	return ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.Digest(b.digest), Size: b.size, Platform: docker.Platform}, nil
 }
 
 // Name gives the image id, which the store has, further names.
@@ -212,7 +253,13 @@ func (s *Store) Name(id string, names []name.Ref) error {
 		return err
 	}
 	for _, n := range names {
-		s.nameEntry(idx, found[0], n)
+		has := func(d ocispec.Descriptor) bool {
+			o, ok := name.OfAnnotations(d.Annotations)
+			return ok && o == n && s.entryID(d) == id
+		}
+		if !slices.ContainsFunc(idx.Manifests, has) {
+			s.nameEntry(idx, s.readable(idx, found[0]), n)
+		}
 	}
 	return s.writeIndex(idx)
 }
@@ -231,14 +278,26 @@ func (s *Store) Verify(ctx context.Context, img *Image) error {
 	return nil
 }
 
-// Manifest is the bytes of img's manifest, and what they are.
+// Manifest is the bytes of the manifest that a push of img sends, and what they are:
+// Docker's, where that is what it came with.
 func (s *Store) Manifest(img *Image) (ocispec.Descriptor, []byte, error) {
-	raw, err := s.readBlob(img.Manifest)
+	idx, err := s.readIndex()
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	at := img.Manifest
+	for _, d := range idx.Manifests {
+		if d.MediaType == dockerManifest && d.Annotations[configAnnotation] == img.ID {
+			at = string(d.Digest)
+			break
+		}
+	}
+	raw, err := s.readBlob(at)
 	if err != nil {
 		return ocispec.Descriptor{}, nil, err
 	}
 	kind, err := mediaTypeOf(raw)
-	return ocispec.Descriptor{MediaType: kind, Digest: digest.Digest(img.Manifest), Size: int64(len(raw))}, raw, err
+	return ocispec.Descriptor{MediaType: kind, Digest: digest.Digest(at), Size: int64(len(raw))}, raw, err
 }
 
 // OpenBlob opens a blob of the store as it is.

@@ -70,7 +70,9 @@ func (s *layout) lookup(ref string) (*ocispec.Index, []ocispec.Descriptor, error
 	}
 	if idx, ok := some(b, needle(ref)); ok {
 		if found, err := s.find(idx, ref); err == nil {
-			if idx, ok = some(b, found[0].Digest.Encoded()); ok {
+			// The same manifest, or another of the same image.
+			_, id, _ := strings.Cut(found[0].Annotations[configAnnotation], ":")
+			if idx, ok = some(b, found[0].Digest.Encoded(), id); ok {
 				return idx, found, nil
 			}
 		}
@@ -95,15 +97,15 @@ func needle(ref string) string {
 	return r.Path[strings.LastIndexByte(r.Path, '/')+1:]
 }
 
-// some parses those entries of our own index.json that contain needle.
-func some(b []byte, needle string) (*ocispec.Index, bool) {
+// some parses those entries of our own index.json that contain a needle.
+func some(b []byte, needles ...string) (*ocispec.Index, bool) {
 	rest, ok := bytes.CutPrefix(b, []byte(indexHead))
-	if !ok || needle == "" || !bytes.HasSuffix(b, []byte(indexTail)) {
+	if !ok || needles[0] == "" || !bytes.HasSuffix(b, []byte(indexTail)) {
 		return nil, false
 	}
 	idx := newIndex()
 	for line := range bytes.Lines(rest) {
-		if !bytes.Contains(line, []byte(needle)) {
+		if !slices.ContainsFunc(needles, func(n string) bool { return n != "" && bytes.Contains(line, []byte(n)) }) {
 			continue
 		}
 		var d ocispec.Descriptor

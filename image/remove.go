@@ -49,7 +49,7 @@ func (s *Store) Tag(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
-	s.nameEntry(idx, found[0], n.WithTag())
+	s.nameEntry(idx, s.readable(idx, found[0]), n.WithTag())
 	return s.writeIndex(idx)
 }
 

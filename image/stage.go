@@ -178,11 +178,11 @@ func (s *Store) commit(blobs map[string]blob, images []arrival) (err error) {
 func (s *Store) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
 	own := a.manifest
 	own.Annotations = map[string]string{configAnnotation: a.id}
-	if isIndexType(own.MediaType) {
+	if isIndexType(own.MediaType) || a.exact {
 		return own
 	}
 	for i, d := range idx.Manifests {
-		if d.Annotations[configAnnotation] != a.id || isIndexType(d.MediaType) {
+		if d.Annotations[configAnnotation] != a.id || isIndexType(d.MediaType) || d.MediaType == dockerManifest {
 			continue
 		}
 		if d.Digest == own.Digest || s.whole(d) {

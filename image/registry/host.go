@@ -223,6 +223,10 @@ func (o *oneScheme) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res, err := o.inner.RoundTrip(r)
 	if err != nil {
+		var record tls.RecordHeaderError
+		if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
+			err = errors.New("http: server gave HTTP response to HTTPS client") // as http.Client says it
+		}
 		o.mu.Lock()
 		o.err = &url.Error{Op: "Get", URL: r.URL.Redacted(), Err: err}
 		o.mu.Unlock()

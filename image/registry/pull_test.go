@@ -35,8 +35,9 @@ func TestPullKinds(t *testing.T) {
 					o.Report = func(e Event) { lines = append(lines, e.ID+e.State+e.Line) }
 				})
 				img := p.whole(out, err)
-				if out.Digest != string(d.Digest) || !out.Fresh || img.Manifest != string(d.Digest) {
-					t.Errorf("%+v, %s", out, img.Manifest)
+				sent, _, err := p.store.Manifest(img)
+				if err != nil || out.Digest != string(d.Digest) || !out.Fresh || sent.Digest != d.Digest || sent.MediaType != d.MediaType {
+					t.Errorf("%+v, %+v, %v", out, sent, err)
 				}
 				if !slices.Equal(img.RepoTags, []string{s.host() + "/kinds:" + tag}) || !slices.Equal(img.RepoDigests, []string{s.host() + "/kinds@" + string(d.Digest)}) {
 					t.Errorf("%v %v", img.RepoTags, img.RepoDigests)
