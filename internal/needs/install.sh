@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 # package:program that shows it is there
-tests="skopeo:skopeo umoci:umoci mmdebstrap:mmdebstrap uidmap:newuidmap busybox-static:/bin/busybox
+tests="skopeo:skopeo docker-registry:docker-registry umoci:umoci mmdebstrap:mmdebstrap uidmap:newuidmap busybox-static:/bin/busybox
 e2fsprogs:mkfs.ext4 xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs gcc:gcc libc6-dev:/usr/include/stdio.h
 docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl strace:strace
 procps:ps iproute2:ip xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
