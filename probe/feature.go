@@ -1,5 +1,7 @@
 package probe
 
+import "time"
+
 // Feature names one thing that a kernel, a machine or a user may be able to do.
 // The name is what `coracle probe --check` takes.
 type Feature string
@@ -159,6 +161,9 @@ type Report struct {
 	GIDMap   string             `json:"gidMap"`
 	Init     string             `json:"init"` // systemd, sysv, upstart, openrc, runit, s6, procd, unknown …
 	Results  map[Feature]Result `json:"results"`
+	// Took is how long Run took to find this, or to read it where it was found
+	// before; nanoseconds in JSON.
+	Took time.Duration `json:"took"`
 }
 
 // Get returns the finding about f; a feature that was never probed is Unknown.

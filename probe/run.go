@@ -50,6 +50,15 @@ func groups() []group {
 // what it lacks or could not tell. An error means that there is no report:
 // ctx ended, or /proc is missing.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	began := time.Now()
+	r, err := find(ctx, o)
+	if r != nil {
+		r.Took = time.Since(began)
+	}
+	return r, err
+}
+
+func find(ctx context.Context, o Options) (*Report, error) {
 	dir, err := filepath.Abs(o.StateDir)
 	if err != nil {
 		return nil, err
