@@ -98,39 +98,48 @@ func umoci(t *testing.T, dir string) string {
 	return archive
 }
 
-// dockerSave runs a Docker daemon of the test's own.
-func dockerSave(t *testing.T, dir string) string {
+// dockerDaemon starts a Docker daemon of the test's own, and gives the environment
+// of its clients.
+func dockerDaemon(t *testing.T) (env []string) {
 	tool(t, "docker")
 	tool(t, "dockerd")
-	host := "DOCKER_HOST=unix://" + dir + "/docker.sock"
+	// Sockets have short names.
+	dir, err := os.MkdirTemp("", "dd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	host := "unix://" + dir + "/docker.sock"
 	log, err := os.Create(dir + "/docker.log")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.Close()
 	d := exec.Command("dockerd", "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/docker.pid",
-		"--host", "unix://"+dir+"/docker.sock", "--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs")
+		"--host", host, "--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs")
 	d.Stdout, d.Stderr = log, log
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		d.Process.Signal(syscall.SIGTERM)
 		d.Wait()
-	}()
-	for i := 0; ; i++ {
-		if exec.Command("docker", "--host", strings.TrimPrefix(host, "DOCKER_HOST="), "info").Run() == nil {
-			break
-		}
+	})
+	for i := 0; exec.Command("docker", "--host", host, "info").Run() != nil; i++ {
 		if i == 300 {
 			text, _ := os.ReadFile(dir + "/docker.log")
 			t.Fatalf("dockerd does not answer:\n%s", text)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	sh(t, []string{host}, "docker", "import", debian, "real:1")
+	return []string{"DOCKER_HOST=" + host, "DOCKER_CONFIG=" + dir}
+}
+
+func dockerSave(t *testing.T, dir string) string {
+	env := dockerDaemon(t)
+	sh(t, env, "docker", "import", debian, "real:1")
 	archive := filepath.Join(dir, "save.tar")
-	sh(t, []string{host}, "docker", "save", "-o", archive, "real:1")
+	sh(t, env, "docker", "save", "-o", archive, "real:1")
 	return archive
 }
 

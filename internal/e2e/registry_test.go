@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"fmt"
+	network "net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// registryDaemon starts Debian's docker-registry and gives its address.
+func registryDaemon(t *testing.T) string {
+	t.Helper()
+	tool(t, "docker-registry")
+	l, err := network.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	conf := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s/data}}\nhttp: {addr: %q}\n", dir, addr)
+	if err := os.WriteFile(dir+"/config.yml", []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("docker-registry", "serve", dir+"/config.yml")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	until(t, "the registry answers", func() bool {
+		conn, err := network.DialTimeout("tcp", addr, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return addr
+}
+
+// TestRegistry hands the Debian tree through a registry from coracle to Docker and
+// from Docker to coracle, on the best rung, the last one and without root.
+func TestRegistry(t *testing.T) {
+	needRoot(t)
+	if _, err := os.Stat(debian); err != nil {
+		t.Fatalf("the Debian tree is missing; `make test` makes it: %v", err)
+	}
+	addr := registryDaemon(t)
+	maker := newMachine(t, "", "", 0)
+	ours, theirs := addr+"/ours/debian:1", addr+"/theirs:1"
+	maker.ok("import", "--change", `CMD ["perl", "-v"]`, debian, ours)
+	if out := maker.ok("push", ours); !strings.Contains(out, "Pushed") || !strings.Contains(out, "1: digest: sha256:") {
+		t.Errorf("push: %s", out)
+	}
+	id := maker.ok("images", "-q", "--no-trunc", ours)
+
+	env := dockerDaemon(t)
+	sh(t, env, "docker", "pull", ours)
+	if got := sh(t, env, "docker", "images", "-q", "--no-trunc", ours); got != id {
+		t.Errorf("docker has %s, we have %s", got, id)
+	}
+	sh(t, env, "docker", "tag", ours, theirs)
+	sh(t, env, "docker", "push", theirs)
+
+	for name, c := range map[string]struct {
+		backend string
+		uid     int
+	}{"best": {"", 0}, "last": {"isolation=chroot,rootfs=copy,limits=rlimits", 0}, "ordinary user": {"", ordinary}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "", c.backend, c.uid)
+			r := m.try("run", "--rm", net, theirs, "perl", "-e", "print 6*7")
+			if r.code != 0 || strings.TrimSpace(r.out) != "42" {
+				t.Fatalf("exit %d, %q, %s", r.code, r.out, r.err)
+			}
+			for _, want := range []string{"Unable to find image '" + theirs + "' locally", "1: Pulling from theirs", "Pull complete", "Digest: sha256:", "Status: Downloaded newer image for " + theirs} {
+				if !strings.Contains(r.err, want) {
+					t.Errorf("no %q in %s", want, r.err)
+				}
+			}
+			m.is(id, "images", "-q", "--no-trunc", theirs)
+			if out := m.ok("pull", theirs); !strings.Contains(out, "Status: Image is up to date for "+theirs) {
+				t.Errorf("again: %s", out)
+			}
+			m.is(theirs, "pull", "-q", theirs)
+			if r := m.try("run", "--rm", "--pull", "always", "-q", net, theirs, "true"); r.code != 0 || r.out+r.err != "" {
+				t.Errorf("quiet: %+v", r)
+			}
+			if r := m.try("create", "--pull", "never", addr+"/nosuch"); r.code != 125 || !strings.Contains(r.err, "No such image: "+addr+"/nosuch:latest") {
+				t.Errorf("never: %+v", r)
+			}
+			if r := m.try("pull", addr+"/nosuch"); r.code != 1 || !strings.Contains(r.err, "manifest for "+addr+"/nosuch:latest not found") {
+				t.Errorf("nosuch: %+v", r)
+			}
+		})
+	}
+}
