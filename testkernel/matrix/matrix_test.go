@@ -165,3 +165,27 @@ func TestOnlyTheSameIsKept(t *testing.T) {
 		t.Error("a result of something else is taken")
 	}
 }
+
+// TestWhatRunsElsewhereExists: a test that was renamed must not run again
+// unseen, nor a pattern stand for nothing.
+func TestWhatRunsElsewhereExists(t *testing.T) {
+	for pkg, pattern := range elsewhere() {
+		for name := range strings.SplitSeq(strings.Trim(pattern, "^()$"), "|") {
+			files, err := filepath.Glob(filepath.Join("../..", strings.TrimPrefix(pkg, "coracle/"), "*_test.go"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("%s has no tests: %v", pkg, err)
+			}
+			found := false
+			for _, f := range files {
+				data, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = found || strings.Contains(string(data), "\nfunc "+name+"(t *testing.T)")
+			}
+			if !found {
+				t.Errorf("%s has no %s", pkg, name)
+			}
+		}
+	}
+}
