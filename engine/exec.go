@@ -155,6 +155,7 @@ func entryOf(m *machine.Machine, c *record.Container, state *record.State, req *
 	case err != nil:
 		return nil, err
 	default:
+		entry.Doors = func() ([]int, error) { return doors(group), nil }
 		entry.Joined = group.Add
 	}
 	return entry, nil

@@ -43,7 +43,6 @@ type life struct {
 	// grouped waits until group is made.
 	grouped  func() error
 	groupErr error
-	born     bool // the first process came into group by its birth
 	// noDevices: nothing but a missing capability keeps the container from the
 	// host's devices.
 	noDevices bool
@@ -229,13 +228,13 @@ func (l *life) limit() error {
 		once.Do(func() { l.groupErr = <-done })
 		return l.groupErr
 	}
-	l.bundle.Born = l.inside
-	l.bundle.Joined = func(pid int) error {
-		if l.born {
-			return nil
+	l.bundle.Doors = func() ([]int, error) {
+		if err := l.grouped(); err != nil {
+			return nil, err
 		}
-		return l.group.Add(pid)
+		return doors(l.group), nil
 	}
+	l.bundle.Joined = func(pid int) error { return l.group.Add(pid) }
 	if d.Name() != "rlimits" {
 		go work()
 		return nil
@@ -244,17 +243,14 @@ func (l *life) limit() error {
 	return l.grouped()
 }
 
-// inside forks the first process into the group, where a thread alone can go
-// into it: to be moved there later would cost it a grace period.
-func (l *life) inside(fork func() error) (err error) {
-	if err := l.grouped(); err != nil {
-		return err
+// doors lead into a group, where it has some that can be opened.
+func doors(group limits.Group) []int {
+	if g, ok := group.(limits.Doors); ok {
+		if fds, err := g.Doors(); err == nil {
+			return fds
+		}
 	}
-	if b, ok := l.group.(limits.Births); ok {
-		l.born, err = b.Inside(fork)
-		return err
-	}
-	return fork()
+	return nil
 }
 
 func (l *life) makeGroup(d limits.Driver) error {

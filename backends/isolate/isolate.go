@@ -71,13 +71,14 @@ type Bundle struct {
 	// order), called after the second stage was started, so that it is made
 	// while that process starts. nil: no filter.
 	Seccomp func() ([]byte, error)
+	// Doors opens what lets the first process go into its control groups by
+	// itself, before it does anything else (limits.Doors); the driver closes
+	// them. nil, or none: it is put into them.
+	Doors func() ([]int, error)
 	// Joined is called with the host PID of the first process before it
-	// touches anything: the place to put it into its control groups.
+	// touches anything: the place to put it into its control groups. Not where
+	// it went through Doors.
 	Joined func(pid int) error
-	// Born is called on the thread that forks, with what forks, and calls it:
-	// the place to be inside the control groups meanwhile, so that the first
-	// process is born in them (limits.Births). nil: it is forked as it is.
-	Born func(fork func() error) error
 	// User ("name", "uid", "name:group" …) is resolved inside the container's
 	// root by the second stage; empty: Spec.Process.User as it is.
 	User     string
@@ -94,8 +95,8 @@ type Entry struct {
 	GroupAdd []string
 	IO       IO
 	Seccomp  func() ([]byte, error)
+	Doors    func() ([]int, error)
 	Joined   func(pid int) error
-	Born     func(fork func() error) error
 }
 
 // IO is a process's standard streams. With Terminal the driver makes a

@@ -54,17 +54,14 @@ type Group interface {
 	Remove() error
 }
 
-// Births is implemented by groups that one thread can go into by itself. To
-// be born in a group costs nothing, where to be moved into it costs a grace
-// period of the kernel's (5 to 20 ms seen on 6.18).
-type Births interface {
-	// Inside calls f with the calling thread in the group, and takes the
-	// thread out again. The thread must be locked and f must fork on it. Where
-	// the thread cannot go in, f is called all the same, and all is false:
-	// what was forked then has to be put in by Add.
-	//
-	// Not for a group that others may freeze: they would freeze the thread.
-	Inside(f func() error) (all bool, err error)
+// Doors is implemented by groups that a thread can go into by itself. It costs
+// that thread nothing, where to be put in costs a process a grace period of the
+// kernel's (5 to 20 ms seen on 6.18).
+type Doors interface {
+	// Doors opens the files that let a thread in that writes "0" to each. They
+	// are close-on-exec, and the caller's to close. A thread that one of them
+	// refuses is put in by Add, with its process.
+	Doors() (fds []int, err error)
 }
 
 // Stats are the figures of one moment. A figure the kernel does not keep is

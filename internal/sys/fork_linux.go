@@ -23,6 +23,13 @@ type Fork struct {
 	// joined holds only later children. The second child is our child too
 	// (CLONE_PARENT), and its PID is what Exec returns.
 	Again bool
+	// Groups are descriptors of control groups' "tasks" files. The child goes
+	// in before it does anything else: who writes 0 there moves itself, one
+	// thread, which needs no grace period of the kernel's from 5.4 on (commit
+	// 9a3284fad42f).
+	Groups []int
+	// Outside is set by Exec where one of Groups would not have the child.
+	Outside bool
 	// Map is called with the PID of a child in a new user namespace, and
 	// writes its ID maps. The child waits for it, then becomes user and group 0.
 	Map func(pid int) error
@@ -46,6 +53,7 @@ type Fork struct {
 // The steps of the child, as it names them when one fails.
 const (
 	stepOK = iota
+	stepOutside
 	stepWait
 	stepJoin
 	stepAgain
@@ -82,7 +90,7 @@ func stepName(n int32) string {
 }
 
 // report is what the child writes to the pipe: a step that failed, or, with
-// stepOK, the PID of the second child.
+// stepOK, the PID of the second child. After stepOutside the child goes on.
 type report struct {
 	step  int32
 	errno int32
@@ -93,7 +101,7 @@ type report struct {
 // allocate.
 type plan struct {
 	flags, unshare uintptr
-	join           []int
+	join, groups   []int
 	again          bool
 	wait           int // descriptor to read a byte from; -1: none
 	waker          int // the parent's end of wait
@@ -107,6 +115,7 @@ type plan struct {
 	pipe           int
 	out            report
 	zero           uint64
+	digit          byte // '0'
 }
 
 // Exec makes the child. An error names the step that failed.
@@ -151,11 +160,11 @@ func (f *Fork) Exec() (pid int, err error) {
 		}
 		unix.Write(wait[1], []byte{1})
 	}
-	return collect(answer[0], child, f.Again)
+	return f.collect(answer[0], child)
 }
 
 // collect reads the child's reports until the pipe closes at exec.
-func collect(fd, child int, again bool) (int, error) {
+func (f *Fork) collect(fd, child int) (int, error) {
 	pid := child
 	for {
 		var r report
@@ -165,7 +174,7 @@ func collect(fd, child int, again bool) (int, error) {
 			continue
 		}
 		if n != len(buf) {
-			if again {
+			if f.Again {
 				reap(child)
 				if pid == child {
 					return 0, os.NewSyscallError("clone", unix.ECHILD)
@@ -173,8 +182,12 @@ func collect(fd, child int, again bool) (int, error) {
 			}
 			return pid, nil
 		}
-		if r.step == stepOK {
+		switch r.step {
+		case stepOK:
 			pid = int(r.pid)
+			continue
+		case stepOutside:
+			f.Outside = true
 			continue
 		}
 		reap(child)
@@ -195,9 +208,9 @@ func reap(pid int) {
 
 func (f *Fork) plan() (*plan, error) {
 	p := &plan{
-		flags: f.Flags | uintptr(unix.SIGCHLD), unshare: f.Unshare, join: f.Join, again: f.Again,
+		flags: f.Flags | uintptr(unix.SIGCHLD), unshare: f.Unshare, join: f.Join, groups: f.Groups, again: f.Again,
 		shield: f.Shield, deathsig: uintptr(f.Deathsig),
-		files: append([]int(nil), f.Files...),
+		files: append([]int(nil), f.Files...), digit: '0',
 	}
 	var err error
 	if p.path, err = unix.BytePtrFromString(f.Path); err != nil {
@@ -268,6 +281,7 @@ func forkBlocked(p *plan) (int, syscall.Errno) {
 //go:norace
 func childMain(p *plan) {
 	var errno syscall.Errno
+	childGroups(p)
 	if p.wait >= 0 {
 		// With our copy of the other end open, the death of the parent would
 		// leave us waiting for ever.
@@ -308,6 +322,19 @@ func childMain(p *plan) {
 		childShield(p)
 	}
 	childExec(p)
+}
+
+//go:nosplit
+//go:norace
+func childGroups(p *plan) {
+	for i := 0; i < len(p.groups); i++ {
+		if _, _, errno := syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.groups[i]), uintptr(unsafe.Pointer(&p.digit)), 1); errno != 0 {
+			p.out.step = stepOutside
+		}
+	}
+	if p.out.step == stepOutside {
+		syscall.RawSyscall(unix.SYS_WRITE, uintptr(p.pipe), uintptr(unsafe.Pointer(&p.out)), unsafe.Sizeof(p.out))
+	}
 }
 
 // childIDs makes the child user and group 0 of the user namespace that it has

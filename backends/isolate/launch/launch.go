@@ -29,8 +29,8 @@ type Plan struct {
 	Config  stage.Config
 	IO      isolate.IO
 	Seccomp func() ([]byte, error)
+	Doors   func() ([]int, error)
 	Joined  func(pid int) error
-	Born    func(fork func() error) error
 	// RunDir is the bundle's or the target's; an agent's socket is in it.
 	RunDir string
 	// Extra is passed to the stage as descriptor 4.
@@ -157,20 +157,15 @@ func (p *process) fork(plan *Plan) error {
 	go func() {
 		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
-		fork := func() (err error) {
-			p.pid, err = plan.Fork.Exec()
-			return err
-		}
 		var err error
-		if plan.Born != nil {
-			err = plan.Born(fork)
-		} else {
-			err = fork()
+		if plan.Doors != nil {
+			plan.Fork.Groups, err = plan.Doors()
 		}
-		if err != nil && p.pid > 0 {
-			// Forked, but this thread could not leave the control groups.
-			_ = syscall.Kill(p.pid, syscall.SIGKILL)
-			_, _ = syscall.Wait4(p.pid, nil, 0, nil)
+		if err == nil {
+			p.pid, err = plan.Fork.Exec()
+		}
+		for _, fd := range plan.Fork.Groups {
+			unix.Close(fd)
 		}
 		result <- err
 		if err != nil {
@@ -230,7 +225,7 @@ func (p *process) abandon() {
 // instruct sends the configuration and hears the stage out.
 func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error {
 	p.start = StartTime(p.pid)
-	if plan.Joined != nil {
+	if inside := len(plan.Fork.Groups) > 0 && !plan.Fork.Outside; plan.Joined != nil && !inside {
 		if err := plan.Joined(p.pid); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 // FromBundle begins the plan of a container's first process.
 func FromBundle(b *isolate.Bundle) *Plan {
 	return &Plan{
-		IO: b.IO, Seccomp: b.Seccomp, Joined: b.Joined, Born: b.Born, RunDir: b.RunDir,
+		IO: b.IO, Seccomp: b.Seccomp, Doors: b.Doors, Joined: b.Joined, RunDir: b.RunDir,
 		Config: stage.Config{
 			Spec: b.Spec, Process: b.Spec.Process, RootMounts: b.RootMounts,
 			User: b.User, GroupAdd: b.GroupAdd,
@@ -28,7 +28,7 @@ func FromBundle(b *isolate.Bundle) *Plan {
 // FromEntry begins the plan of one more process.
 func FromEntry(t isolate.Target, e *isolate.Entry) *Plan {
 	return &Plan{
-		IO: e.IO, Seccomp: e.Seccomp, Joined: e.Joined, Born: e.Born, RunDir: t.RunDir,
+		IO: e.IO, Seccomp: e.Seccomp, Doors: e.Doors, Joined: e.Joined, RunDir: t.RunDir,
 		Config: stage.Config{
 			Enter: true, Spec: t.Spec, Process: e.Process,
 			User: e.User, GroupAdd: e.GroupAdd,

@@ -96,7 +96,7 @@ func (d *Driver) group(id, parent string) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{dirs: map[string]string{}, tops: map[string]string{}, homes: map[string]string{}, shared: own}
+	g := &group{dirs: map[string]string{}, tops: map[string]string{}, shared: own}
 	for _, c := range controllers() {
 		h, ok := hs[c]
 		if !ok {
@@ -107,7 +107,6 @@ func (d *Driver) group(id, parent string) (*group, error) {
 			top = filepath.Join(h.Mount, h.Own)
 		}
 		g.dirs[c], g.tops[c] = filepath.Join(top, name), top
-		g.homes[c] = filepath.Join(h.Mount, h.Own)
 		g.order = append(g.order, c)
 	}
 	return g, nil

@@ -25,7 +25,6 @@ type group struct {
 	dirs    map[string]string // by controller
 	tops    map[string]string // above which nothing is ours
 	refused map[string]error  // controllers that are mounted, but not for us
-	homes   map[string]string // our own group, by controller
 	shared  bool              // in our own Parent, which goes with its last group
 }
 
@@ -73,8 +72,8 @@ func (g *group) anchor() string {
 	return g.dirs[g.order[len(g.order)-1]]
 }
 
-// Add moves process pid in, into one hierarchy after the other, unless it was
-// born there.
+// Add moves process pid in, into one hierarchy after the other, unless it is
+// there.
 func (g *group) Add(pid int) error {
 	for _, p := range g.paths() {
 		if in, err := cgfile.Numbers(nil, p.path, "cgroup.procs"); err == nil && slices.Contains(in, pid) {
@@ -139,12 +138,7 @@ func (g *group) PIDs() ([]int, bool, error) {
 	return pids, true, err
 }
 
-// procs leaves ourselves out: a thread of ours may be in the group to fork.
-func (g *group) procs() ([]int, error) {
-	pids, err := cgfile.Procs(g.anchor(), "cgroup.procs")
-	self := os.Getpid()
-	return slices.DeleteFunc(pids, func(pid int) bool { return pid == self }), err
-}
+func (g *group) procs() ([]int, error) { return cgfile.Procs(g.anchor(), "cgroup.procs") }
 
 // Signal stops the group, where there is a freezer, signals all processes, and
 // lets go.
