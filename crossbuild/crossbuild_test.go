@@ -12,6 +12,8 @@ import (
 	"coracle/crossbuild/inspect"
 	"coracle/crossbuild/proof"
 	"coracle/crossbuild/target"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
 // TestMain is also the init of the namespaces that a proof is made in.
@@ -55,6 +57,7 @@ func TestOneTarget(t *testing.T) {
 	t.Run("deb", func(t *testing.T) { checkDeb(t, o.dir, foreign) })
 	t.Run("rpm", func(t *testing.T) { checkRPM(t, o.dir, foreign) })
 	t.Run("archive", func(t *testing.T) { checkArchive(t, o.dir, foreign) })
+	t.Run("materials", func(t *testing.T) { checkMaterials(t, o.dir, foreign) })
 	if o.prove {
 		leftNothing(t)
 	}
@@ -109,6 +112,41 @@ func checkArchive(t *testing.T, dir string, tg target.Target) {
 	}
 	if strings.Contains(list, "manifest.json") {
 		t.Error("the record of an installation is in it")
+	}
+}
+
+// checkMaterials reads the bill of materials as CycloneDX, and compares it with
+// what the toolchain says of the binary.
+func checkMaterials(t *testing.T, dir string, tg target.Target) {
+	f, err := os.Open(filepath.Join(dir, tg.File()+".cdx.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var bom cdx.BOM
+	if err := cdx.NewBOMDecoder(f, cdx.BOMFileFormatJSON).Decode(&bom); err != nil {
+		t.Fatal(err)
+	}
+	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	has(t, string(sums), (*bom.Metadata.Component.Hashes)[0].Value+"  "+tg.File()+"\n")
+	listed := map[string]bool{}
+	for _, c := range *bom.Components {
+		listed[c.PackageURL] = true
+	}
+	modules := 0
+	for line := range strings.Lines(command(t, dir, "go", "version", "-m", tg.File())) {
+		if f := strings.Fields(line); len(f) >= 3 && f[0] == "dep" {
+			modules++
+			if !listed["pkg:golang/"+f[1]+"@"+strings.ReplaceAll(f[2], "+", "%2B")] {
+				t.Errorf("%s %s is not in it", f[1], f[2])
+			}
+		}
+	}
+	if modules < 10 || len(listed) != modules+1 { // and the standard library
+		t.Errorf("%d modules, %d listed", modules, len(listed))
 	}
 }
 

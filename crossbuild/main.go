@@ -11,8 +11,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"coracle/crossbuild/compile"
@@ -53,7 +55,10 @@ func main() {
 		fmt.Fprintf(os.Stderr, "crossbuild: unknown argument %q\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	if err := o.run(context.Background()); err != nil {
+	// An interrupted run removes what it has in its temporary directory.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "crossbuild:", err)
 		os.Exit(1)
 	}
@@ -80,15 +85,15 @@ func (o options) run(ctx context.Context) error {
 	defer os.RemoveAll(work)
 	// Both are made from the same copy, even if somebody works on the tree.
 	first := filepath.Join(work, "tree")
-	if err := compile.Copy(o.tree, first); err != nil {
+	if err := compile.Copy(ctx, o.tree, first); err != nil {
 		return err
 	}
 	out := filepath.Join(work, "out")
-	if err := o.make(first, "", out, targets); err != nil {
+	if err := o.make(ctx, first, "", out, targets); err != nil {
 		return err
 	}
 	if o.twice {
-		if err := o.again(first, out, work, targets); err != nil {
+		if err := o.again(ctx, first, out, work, targets); err != nil {
 			return err
 		}
 	}
@@ -114,13 +119,13 @@ func provable(targets []target.Target) error {
 }
 
 // make makes all files in out from the tree.
-func (o options) make(tree, cache, out string, targets []target.Target) error {
+func (o options) make(ctx context.Context, tree, cache, out string, targets []target.Target) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
 	c := compile.Tree{Dir: tree, Cache: cache, Tags: o.tags, LDFlags: o.ldflags}
 	host, stage := tree+"-host", tree+"-stage"
-	if err := c.BuildHost(host); err != nil {
+	if err := c.BuildHost(ctx, host); err != nil {
 		return err
 	}
 	if err := pack.NewStage(host, stage); err != nil {
@@ -129,7 +134,7 @@ func (o options) make(tree, cache, out string, targets []target.Target) error {
 	release := pack.Release{Version: o.version, Time: time.Unix(o.epoch, 0).UTC(), Tree: tree, Stage: stage, Dir: out}
 	for _, t := range targets {
 		began := time.Now()
-		if err := c.Build(t, filepath.Join(out, t.File())); err != nil {
+		if err := c.Build(ctx, t, filepath.Join(out, t.File())); err != nil {
 			return err
 		}
 		if err := release.Make(t); err != nil {
@@ -142,13 +147,13 @@ func (o options) make(tree, cache, out string, targets []target.Target) error {
 
 // again makes all of it a second time: another path, another length of path, an
 // empty cache, another umask's worth of file modes, and compares the sums.
-func (o options) again(first, out, work string, targets []target.Target) error {
+func (o options) again(ctx context.Context, first, out, work string, targets []target.Target) error {
 	second := filepath.Join(work, "another", "place", "of-another-length")
 	if err := copyTree(first, second); err != nil {
 		return err
 	}
 	other := filepath.Join(work, "out-again")
-	if err := o.make(second, filepath.Join(work, "cache"), other, targets); err != nil {
+	if err := o.make(ctx, second, filepath.Join(work, "cache"), other, targets); err != nil {
 		return err
 	}
 	a, err := os.ReadFile(filepath.Join(out, "SHA256SUMS"))

@@ -3,12 +3,14 @@ package compile
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"coracle/crossbuild/target"
 )
@@ -23,8 +25,8 @@ type Tree struct {
 
 // Copy copies what git knows of the tree at from, changes and new files
 // included, to the directory to. Ignored files do not take part in a release.
-func Copy(from, to string) error {
-	out, err := output(from, nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+func Copy(ctx context.Context, from, to string) error {
+	out, err := output(ctx, from, nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	if err != nil {
 		return err
 	}
@@ -64,27 +66,30 @@ func copyFile(from, to string, mode os.FileMode) error {
 // Build writes the stripped binary to the file out. Neither the place of the
 // tree nor its version control gets into it: what identifies the version is in
 // LDFlags.
-func (t Tree) Build(tg target.Target, out string) error {
-	return t.run(tg.Environ(), out)
+func (t Tree) Build(ctx context.Context, tg target.Target, out string) error {
+	return t.run(ctx, tg.Environ(), out)
 }
 
 // BuildHost is Build for the machine that we are on, to be run here.
-func (t Tree) BuildHost(out string) error {
-	return t.run([]string{"CGO_ENABLED=0"}, out)
+func (t Tree) BuildHost(ctx context.Context, out string) error {
+	return t.run(ctx, []string{"CGO_ENABLED=0"}, out)
 }
 
-func (t Tree) run(env []string, out string) error {
+func (t Tree) run(ctx context.Context, env []string, out string) error {
 	// A user's flags, experiments and toolchain switch must not change the bytes.
 	env = append(env, "GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOTOOLCHAIN=local", "GOWORK=off", "GOFIPS140=off")
 	if t.Cache != "" {
 		env = append(env, "GOCACHE="+t.Cache)
 	}
-	_, err := output(t.Dir, env, "go", "build", "-trimpath", "-buildvcs=false", "-tags", t.Tags, "-ldflags", t.LDFlags, "-o", out, "./cmd/coracle")
+	_, err := output(ctx, t.Dir, env, "go", "build", "-trimpath", "-buildvcs=false", "-tags", t.Tags, "-ldflags", t.LDFlags, "-o", out, "./cmd/coracle")
 	return err
 }
 
-func output(dir string, env []string, name string, args ...string) ([]byte, error) {
-	cmd := exec.Command(name, args...)
+func output(ctx context.Context, dir string, env []string, name string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	// The toolchain removes its own temporary files, if it is asked to end.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer
