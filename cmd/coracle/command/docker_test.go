@@ -83,7 +83,8 @@ func gist(s string) string {
 
 // ownCommands are those that Docker's command line lacks, or that its packaging
 // adds (completion).
-var ownCommands = map[string]bool{"probe": true, "completion": true, "install": true, "uninstall": true}
+var ownCommands = map[string]bool{"probe": true, "completion": true, "install": true, "uninstall": true,
+	"matrix": true, "platform ls": true, "platform add": true, "platform rm": true}
 
 // TestFlagsAreDockers compares the flags of each command with those that
 // Docker's help lists: same names, same shorthands, same need of a value. What
