@@ -46,7 +46,7 @@ func Write(w io.Writer, shell string, p Program) error {
 	case "fish":
 		fish(&b, p)
 	default:
-		return fmt.Errorf("no completion for the shell %q: %s", shell, strings.Join(Shells(), ", "))
+		return fmt.Errorf("no completion for the shell %q: there are %s", shell, strings.Join(Shells(), ", "))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
