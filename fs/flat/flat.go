@@ -23,29 +23,15 @@ const rootDir = "root"
 // Store is all of a driver but its name. On disk: trees/KEY/root is an image's
 // tree, snapshots/ID/root a container's.
 type Store struct {
-	opt       snapshot.Options
-	clone     bool
-	trees     *shelf.Shelf
-	snapshots *shelf.Shelf
+	shelf.Pair
+	opt   snapshot.Options
+	clone bool
 }
 
 // New is the store in dir; clone makes copies share data (FICLONE).
 func New(dir string, opt snapshot.Options, clone bool) (*Store, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	return &Store{
-		opt: opt, clone: clone,
-		trees:     shelf.New(filepath.Join(abs, "trees")),
-		snapshots: shelf.New(filepath.Join(abs, "snapshots")),
-	}, nil
-}
-
-// Has tells whether an image's tree is there.
-func (s *Store) Has(chainID string) bool {
-	_, err := s.trees.Layer(chainID)
-	return err == nil
+	p, err := shelf.NewPair(dir, "trees")
+	return &Store{p, opt, clone}, err
 }
 
 // Unpack makes the tree of all layers. It starts from a copy of the tree of
@@ -58,7 +44,7 @@ func (s *Store) Unpack(ctx context.Context, layers []snapshot.Layer) error {
 	if s.Has(top) {
 		return nil
 	}
-	l, err := s.trees.Lock(ctx, shelf.Key(top))
+	l, err := s.Lower.Lock(ctx, shelf.Key(top))
 	if err != nil {
 		return err
 	}
@@ -66,7 +52,7 @@ func (s *Store) Unpack(ctx context.Context, layers []snapshot.Layer) error {
 	if s.Has(top) {
 		return nil
 	}
-	dir, err := s.trees.Begin(ctx, l)
+	dir, err := s.Lower.Begin(ctx, l)
 	if err == nil {
 		err = s.build(ctx, dir, layers)
 	}
@@ -76,12 +62,12 @@ func (s *Store) Unpack(ctx context.Context, layers []snapshot.Layer) error {
 		err = tree.Sync(dir)
 	}
 	if err == nil {
-		err = s.trees.Commit(l)
+		err = s.Lower.Commit(l)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("unpack image %s: %w", top, err), s.trees.Abort(l))
+		return errors.Join(fmt.Errorf("unpack image %s: %w", top, err), s.Lower.Abort(l))
 	}
-	return s.trees.Sync()
+	return s.Lower.Sync()
 }
 
 func (s *Store) build(ctx context.Context, dir string, layers []snapshot.Layer) error {
@@ -117,12 +103,12 @@ func (s *Store) startFrom(ctx context.Context, chain, root string) (bool, shelf.
 	if !s.Has(chain) {
 		return false, shelf.Note{}, nil
 	}
-	l, err := s.trees.Share(ctx, shelf.Key(chain))
+	l, err := s.Lower.Share(ctx, shelf.Key(chain))
 	if err != nil {
 		return false, shelf.Note{}, err
 	}
 	defer l.Unlock()
-	note, err := s.trees.Layer(chain)
+	note, err := s.Lower.Layer(chain)
 	if err != nil {
 		return false, note, nil // gone meanwhile
 	}
@@ -130,7 +116,7 @@ func (s *Store) startFrom(ctx context.Context, chain, root string) (bool, shelf.
 }
 
 func (s *Store) tree(chain string) string {
-	return filepath.Join(s.trees.Path(shelf.Key(chain)), rootDir)
+	return filepath.Join(s.Lower.Path(shelf.Key(chain)), rootDir)
 }
 
 func (s *Store) copy(ctx context.Context, chain string, note shelf.Note, dst string) error {

@@ -61,7 +61,7 @@ func (u *unpacking) run(ctx context.Context, layers []snapshot.Layer) (again boo
 	parent := ""
 	if start > 0 {
 		parent = layers[start-1].ChainID
-		if u.below, err = s.layers.Share(ctx, shelf.Key(parent)); err != nil {
+		if u.below, err = s.Lower.Share(ctx, shelf.Key(parent)); err != nil {
 			return false, err
 		}
 		if !s.Has(parent) {
@@ -70,7 +70,7 @@ func (u *unpacking) run(ctx context.Context, layers []snapshot.Layer) (again boo
 	}
 	for _, l := range layers[start:] {
 		p := &part{layer: l, parent: parent}
-		if p.lock, err = s.layers.Lock(ctx, shelf.Key(l.ChainID)); err != nil {
+		if p.lock, err = s.Lower.Lock(ctx, shelf.Key(l.ChainID)); err != nil {
 			return false, err
 		}
 		u.parts = append(u.parts, p)
@@ -131,7 +131,7 @@ func (u *unpacking) build(ctx context.Context) error {
 
 func (s *Store) unpack(ctx context.Context, p *part) error {
 	var err error
-	if p.dir, err = s.layers.Begin(ctx, p.lock); err != nil {
+	if p.dir, err = s.Lower.Begin(ctx, p.lock); err != nil {
 		return err
 	}
 	diff := filepath.Join(p.dir, diffDir)
@@ -172,19 +172,19 @@ func (u *unpacking) commit() error {
 		return err
 	}
 	for _, p := range u.parts {
-		if err := s.layers.Commit(p.lock); err != nil {
+		if err := s.Lower.Commit(p.lock); err != nil {
 			return fmt.Errorf("layer %s: %w", p.layer.ChainID, err)
 		}
 		p.done = true
 	}
-	return s.layers.Sync()
+	return s.Lower.Sync()
 }
 
 func (u *unpacking) abort() error {
 	var failed []error
 	for _, p := range u.parts {
 		if !p.done && p.dir != "" {
-			failed = append(failed, u.store.layers.Abort(p.lock))
+			failed = append(failed, u.store.Lower.Abort(p.lock))
 		}
 	}
 	return errors.Join(failed...)
