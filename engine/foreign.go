@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"runtime"
-	"strings"
 
 	"coracle/backends"
 	"coracle/backends/emulate"
@@ -15,25 +14,23 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// architecture is that of a container's programs, Go's name.
+// architecture is that of a container's programs, Go's name. Images whose
+// configuration does not say it are taken for this machine's.
 func architecture(c *record.Container) string {
-	parts := strings.Split(c.Platform, "/")
-	if len(parts) < 2 { // of a container made before platforms were noted
+	p, err := platform.Parse(c.Platform)
+	if err != nil {
 		return runtime.GOARCH
 	}
-	return parts[1]
+	return p.Architecture
 }
 
 // foreign has the programs of l's container run where they are not of this
 // machine's architecture.
 func (l *life) foreign() error {
 	arch := architecture(l.c)
-	if arch == runtime.GOARCH {
-		return nil
-	}
-	a, ok := emulate.Lookup(arch)
-	if !ok {
-		return fail(Unavailable, nil, "image is for %s: no emulator is known for programs of %s", l.c.Platform, arch)
+	a, known := emulate.Lookup(arch)
+	if arch == runtime.GOARCH || !known {
+		return nil // what it is called may be wrong: the kernel decides
 	}
 	way, err := l.e.mach.Emulation(l.c.Drivers.Isolation).Serve(a)
 	if err != nil {
@@ -52,7 +49,8 @@ func (l *life) foreign() error {
 
 // unasked says that an image of another platform was taken, in Docker's words.
 func unasked(asked string, p ocispec.Platform) string {
-	if asked != "" || p.Architecture == "" || p.Architecture == runtime.GOARCH {
+	is, err := platform.Parse(platform.String(p))
+	if asked != "" || err != nil || is.Architecture == runtime.GOARCH {
 		return ""
 	}
 	return fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
