@@ -37,7 +37,7 @@ func quick() []string { return []string{"bookworm", "bare", "arm64"} }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("matrix", flag.ContinueOnError)
-	names := fs.String("kernels", "quick", "`names` joined by commas; quick, all, or built")
+	names := fs.String("kernels", "quick", "`names` joined by commas; quick, all, built, or nothing")
 	as := fs.String("nosys", "", "run on this machine's kernel too, as if it were of these `versions`")
 	readme := fs.String("readme", "", "write the table into this `file`, between its marks")
 	fresh := fs.Bool("fresh", false, "run also what has passed before as it is")
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	results = append(results, booted...)
 	fmt.Fprint(out, "\n", text(results))
 	if *readme != "" {
-		if err := intoFile(*readme, markdown(results, time.Now())); err != nil {
+		if err := intoFile(*readme, markdown(results, *only, time.Now())); err != nil {
 			return err
 		}
 	}
@@ -88,6 +88,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 
 // choose finds kernels by name, in the order of the table.
 func choose(names string) ([]kernels.Kernel, error) {
+	if names == "" {
+		return nil, nil
+	}
 	want := strings.Split(names, ",")
 	if names == "quick" {
 		want = quick()

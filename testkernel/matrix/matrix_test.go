@@ -103,8 +103,8 @@ func TestTableIntoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := result{Kernel: k, Outcomes: output(t, true, verbose).outcomes, Rungs: map[string]string{"root": "isolation=chroot", "user": "isolation=none"}}
-	table := markdown([]result{r}, time.Unix(0, 0))
-	for _, want := range []string{"1970-01-01", "| bare | amd64 |", "| chroot | none |", "- missing feature: veth: bare\n"} {
+	table := markdown([]result{r}, "", time.Unix(0, 0))
+	for _, want := range []string{"1970-01-01", "all packages", "| bare | amd64 |", "| chroot | none |", "- missing feature: veth: bare\n"} {
 		if !strings.Contains(table, want) {
 			t.Errorf("no %q in\n%s", want, table)
 		}

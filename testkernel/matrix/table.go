@@ -110,9 +110,13 @@ func text(results []result) string {
 
 // markdown is the table for the README, and below it what was skipped, why and
 // where.
-func markdown(results []result, at time.Time) string {
+func markdown(results []result, only string, at time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, QEMU without KVM; rungs: isolation, root filesystem, limits, wiring, entering\n\n", at.UTC().Format(time.DateOnly))
+	what := "all packages of the suite"
+	if only != "" {
+		what = "of the suite only " + strings.ReplaceAll(only, ",", " and ")
+	}
+	fmt.Fprintf(&b, "%s, QEMU without KVM, %s; rungs: isolation, root filesystem, limits, wiring, entering\n\n", at.UTC().Format(time.DateOnly), what)
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(header())
 	fmt.Fprintf(&b, "|%s\n", strings.Repeat("---|", len(header())))
