@@ -278,7 +278,7 @@ func (p *Pump) Finish(grace time.Duration) {
 			return
 		case <-t.C:
 		}
-		if now := p.moved.Load(); now != last || p.inside.Load() > 0 {
+		if now := p.moved.Load(); now != last || p.inside.Load() > 0 || p.unread() {
 			last = now
 			continue
 		}
@@ -291,6 +291,26 @@ func (p *Pump) Finish(grace time.Duration) {
 		p.close()
 		return
 	}
+}
+
+// unread tells whether output waits that was not come to: on a machine that is
+// short of processors a copy may not have run all the while.
+func (p *Pump) unread() bool {
+	waits := false
+	for _, f := range p.outs {
+		if f == nil {
+			continue
+		}
+		conn, err := f.SyscallConn()
+		if err != nil {
+			continue
+		}
+		_ = conn.Control(func(fd uintptr) {
+			n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+			waits = waits || err == nil && n > 0
+		})
+	}
+	return waits
 }
 
 func (p *Pump) close() {

@@ -168,3 +168,33 @@ func TestFinishLate(t *testing.T) {
 		}
 	}
 }
+
+// TestFinishOfAStarvedCopy: what has come is read, however late the copy gets to
+// it, although somebody holds the pipe.
+func TestFinishOfAStarvedCopy(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	const grace = 20 * time.Millisecond
+	p := &Pump{}
+	p.outs[0] = r
+	var got []byte
+	p.copies.Go(func() {
+		time.Sleep(5 * grace)
+		for {
+			buf := make([]byte, 16)
+			n, err := r.Read(buf)
+			got = append(got, buf[:n]...)
+			if err != nil {
+				return
+			}
+		}
+	})
+	io.WriteString(w, "late")
+	p.Finish(grace)
+	if string(got) != "late" {
+		t.Errorf("%q was read", got)
+	}
+}
