@@ -66,7 +66,7 @@ func (b *bench) run() error {
 		return err
 	}
 	b.defers(b.clear)
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many, b.pulls} {
 		if err := step(); err != nil {
 			return err
 		}
