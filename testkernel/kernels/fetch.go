@@ -121,7 +121,7 @@ func lockFile(name string) (*os.File, error) {
 
 // downloadKey names what is taken of k's packages, in 12 hexadecimal digits.
 func downloadKey(k Kernel) (string, error) {
-	sum := sha256.Sum256(fmt.Append(nil, k, wanted(), dtbOf(k.Machine)))
+	sum := sha256.Sum256(fmt.Append(nil, k.Arch, k.suite, k.pkg, wanted(), dtbOf(k.Machine)))
 	return hex.EncodeToString(sum[:])[:12], nil
 }
 
@@ -177,7 +177,19 @@ func download(k Kernel, dir string, log io.Writer) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, "complete"), []byte(pkgs[len(pkgs)-1]+"\n"), 0o644)
+	return os.WriteFile(filepath.Join(dir, "complete"), []byte(versionOf(pkgs)+"\n"), 0o644)
+}
+
+// versionOf is the last package that is called an image: the first ones may
+// only depend on it, the ones behind it are its parts.
+func versionOf(pkgs []string) string {
+	version := pkgs[0]
+	for _, p := range pkgs {
+		if strings.HasPrefix(p, "linux-image-") {
+			version = p
+		}
+	}
+	return version
 }
 
 // only finds the one file that matches one of the patterns below root.

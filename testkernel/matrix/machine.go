@@ -26,6 +26,7 @@ type matrix struct {
 	out            io.Writer
 	fresh, verbose bool
 	only           string           // words in the paths of packages, joined by commas
+	limit          time.Duration    // of one machine
 	trees          map[string]*tree // by architecture
 }
 
@@ -40,11 +41,8 @@ type result struct {
 	Cached   bool
 }
 
-// limit is what one machine may take, and memory its MiB.
-const (
-	limit  = 15 * time.Minute
-	memory = 1536
-)
+// memory is a machine's, in MiB.
+const memory = 1536
 
 // all runs jobs kernels at a time. What machines are made of is made before.
 func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]result, error) {
@@ -79,7 +77,7 @@ func (m *matrix) all(ctx context.Context, list []kernels.Kernel, jobs int) ([]re
 // tree makes the tree for an architecture, once.
 func (m *matrix) tree(arch string) (*tree, error) {
 	if m.trees[arch] == nil {
-		t, err := newTree(arch, m.only)
+		t, err := newTree(arch, m.only, m.limit/3)
 		if err != nil {
 			return nil, err
 		}
@@ -119,7 +117,7 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	}
 	_, err = vm.Run(ctx, vm.Config{
 		Image: got.Image, Arch: k.GOARCH(), Machine: k.Machine, DTB: got.DTB, Modules: got.Modules, Cgroups: k.Cgroups,
-		InitrdDir: t.dir, Memory: memory, Timeout: limit, Init: t.wrapper(),
+		InitrdDir: t.dir, Memory: memory, Timeout: m.limit, Init: t.wrapper(),
 		Args: []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"}, Env: words,
 		Stdout: raw, Stderr: &console,
 	})

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fresh := fs.Bool("fresh", false, "run also what has passed before as it is")
 	only := fs.String("packages", "", "run only the tests of packages with one of these `words` in their path, joined by commas")
 	jobs := fs.Int("jobs", runtime.NumCPU(), "run so `many` machines at once")
+	limit := fs.Duration("limit", 15*time.Minute, "kill a machine after this `time`, and one package's tests after a third of it")
 	verbose := fs.Bool("v", false, "print the whole output of each machine")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, only: *only, trees: map[string]*tree{}}
+	m := &matrix{out: out, fresh: *fresh, verbose: *verbose, only: *only, limit: *limit, trees: map[string]*tree{}}
 	defer func() {
 		for _, t := range m.trees {
 			t.remove()

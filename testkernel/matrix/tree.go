@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/matrix/plan"
@@ -33,18 +34,19 @@ func packages(only string) []string {
 type tree struct {
 	arch     string // Go's name
 	packages []string
+	seconds  int // that one package's tests may take
 	dir      string
 }
 
 // below is where a tree lies in the machine.
 const below = "suite"
 
-func newTree(arch, only string) (*tree, error) {
+func newTree(arch, only string, limit time.Duration) (*tree, error) {
 	dir, err := os.MkdirTemp("", "coracle-matrix-"+arch+"-")
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{arch: arch, packages: packages(only), dir: dir}
+	t := &tree{arch: arch, packages: packages(only), seconds: int(limit.Seconds()), dir: dir}
 	if err := t.fill(); err != nil {
 		t.remove()
 		return nil, err
@@ -173,12 +175,12 @@ func (t *tree) write(file string) error {
 		if _, err := os.Stat(filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")); err != nil {
 			continue // it has no tests
 		}
-		args := []string{"-test.v", "-test.short", fmt.Sprintf("-test.timeout=%ds", stepSeconds-20)}
+		args := []string{"-test.v", "-test.short", fmt.Sprintf("-test.timeout=%ds", t.seconds-10)}
 		if skip := elsewhere()[pkg]; skip != "" {
 			args = append(args, "-test.skip="+skip)
 		}
 		p.Steps = append(p.Steps, plan.Step{
-			Name: pkg, Program: path.Join(at(pkg), path.Base(pkg)+".test"), Dir: at(pkg), Args: args, Seconds: stepSeconds,
+			Name: pkg, Program: path.Join(at(pkg), path.Base(pkg)+".test"), Dir: at(pkg), Args: args, Seconds: t.seconds,
 		})
 	}
 	data, err := json.Marshal(p)
@@ -195,6 +197,3 @@ func elsewhere() map[string]string {
 		"coracle/backends/confine": "^(TestRandomSpecsDecideAsTheySay|TestDefaultProfileDecidesAsTheSpecSays|TestKnownDecisions|TestX32IsBlockedWhereNotAsked)$",
 	}
 }
-
-// stepSeconds is what one package may take on an emulated machine.
-const stepSeconds = 300

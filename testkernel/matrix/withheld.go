@@ -38,7 +38,7 @@ func (m *matrix) withheld(ctx context.Context, version string) result {
 		return fail(err)
 	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, m.limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, t.wrapper(), "-nosys", version, filepath.Join(t.top(), "inside"), filepath.Join(t.top(), "plan.json"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
@@ -48,7 +48,7 @@ func (m *matrix) withheld(ctx context.Context, version string) result {
 	cmd.Stdout, cmd.Stderr = read, &msg
 	err = cmd.Run()
 	if ctx.Err() != nil {
-		err = errors.New("no end within " + limit.String())
+		err = errors.New("no end within " + m.limit.String())
 	}
 	r.Seconds = time.Since(began).Seconds()
 	r.Rungs, r.Outcomes = read.rungs, read.outcomes
