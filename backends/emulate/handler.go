@@ -196,9 +196,16 @@ func write(path, text string) error {
 // error that Is os.ErrNotExist where there is none. Once no handler is left it
 // also unmounts what we mounted.
 func Remove(dir, arch string) error {
-	if err := write(filepath.Join(dir, Prefix+arch), "-1"); err != nil {
+	if err := drop(dir, Prefix+arch); err != nil {
 		return err
 	}
+	return tidy(dir)
+}
+
+func drop(dir, name string) error { return write(filepath.Join(dir, name), "-1") }
+
+// tidy unmounts what we mounted on dir, once no handler is left.
+func tidy(dir string) error {
 	t, err := Read(dir)
 	if err != nil || len(t.Handlers)+len(t.Bad) > 0 || !mountedByUs(dir) {
 		return err
@@ -219,6 +226,18 @@ func mountedByUs(dir string) bool {
 		}
 	}
 	return ours
+}
+
+// ensure mounts binfmt_misc on dir where it is not.
+func ensure(dir string) error {
+	if t, err := Read(dir); err != nil || t.Mounted {
+		return err
+	}
+	err := mount(dir)
+	if errors.Is(err, unix.EBUSY) {
+		return nil // another process was quicker: the kernel does not mount it there twice
+	}
+	return err
 }
 
 // mount mounts binfmt_misc on dir.

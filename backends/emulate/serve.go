@@ -196,55 +196,54 @@ func mendMount(err error) string {
 // of 5.12). What does not work is not left behind.
 func (m Machine) register(w *Way) error {
 	dir := m.dir()
-	if t, err := Read(dir); err != nil {
+	if err := ensure(dir); err != nil {
 		return err
-	} else if !t.Mounted {
-		if err := mount(dir); err != nil {
-			return err
-		}
 	}
 	unlock, err := lock(dir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	name := Prefix + w.Arch
 	if t, err := Read(dir); err != nil {
 		return err
-	} else if done := t.named(name); done != nil && done.Enabled {
-		return w.takes(*done) // another process was quicker
+	} else if done := t.named(w.Handler); done != nil && done.Enabled {
+		w.takes(*done) // another process was quicker
+		return nil
 	}
 	var last error
 	for _, flags := range []string{"POCF", "OCF", "POC", "OC"} {
-		line, err := Line(name, w.arch, w.Emulator, flags)
-		if err != nil {
-			return err
+		last = m.tryFlags(w, flags)
+		if last == nil {
+			return nil
 		}
-		if err := register(dir, line); err != nil {
-			// EINVAL: a flag that this kernel does not know.
-			if last = err; errors.Is(err, unix.EINVAL) {
-				continue
-			}
-			return err
-		}
-		v, err := trial(w.arch, m.Scratch, strings.Contains(flags, "F"))
-		if v == keeps || v == runs && !strings.Contains(flags, "P") {
-			return w.takes(Handler{Name: name, Interpreter: w.Emulator, Flags: flags})
-		}
-		if last = err; last == nil {
-			last = errors.New("the program's name does not reach it")
-		}
-		if err := Remove(dir, w.Arch); err != nil {
-			return err
-		}
-		if t, err := Read(dir); err == nil && !t.Mounted {
-			if err := mount(dir); err != nil {
-				return err
-			}
+		if errors.Is(last, unix.EACCES) || errors.Is(last, unix.EPERM) || errors.Is(last, unix.EROFS) {
+			break // more would not help
 		}
 	}
-	Remove(dir, w.Arch)
+	tidy(dir)
 	return fmt.Errorf("handler for %s: %w", w.Emulator, last)
+}
+
+// tryFlags registers w's emulator with flags, and takes it out again if it does
+// not work so.
+func (m Machine) tryFlags(w *Way, flags string) error {
+	line, err := Line(w.Handler, w.arch, w.Emulator, flags)
+	if err != nil {
+		return err
+	}
+	// EINVAL: a flag that this kernel does not know.
+	if err := register(m.dir(), line); err != nil {
+		return err
+	}
+	v, err := trial(w.arch, m.Scratch, strings.Contains(flags, "F"))
+	if v == keeps || v == runs && !strings.Contains(flags, "P") {
+		w.takes(Handler{Name: w.Handler, Interpreter: w.Emulator, Flags: flags})
+		return nil
+	}
+	if err == nil {
+		err = errors.New("the program's name does not reach it")
+	}
+	return errors.Join(err, drop(m.dir(), w.Handler))
 }
 
 // named finds a handler.
@@ -258,12 +257,11 @@ func (t *Table) named(name string) *Handler {
 }
 
 // takes makes h, which is registered, the way.
-func (w *Way) takes(h Handler) error {
+func (w *Way) takes(h Handler) {
 	w.Handler, w.Emulator, w.Flags = h.Name, h.Interpreter, h.Flags
 	if !strings.Contains(h.Flags, "F") {
 		w.place = []string{h.Interpreter}
 	}
-	return nil
 }
 
 // lock is held by who registers.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -137,6 +138,35 @@ func TestMounts(t *testing.T) {
 	}
 }
 
+// TestAtOnce: many that need a handler at once make one, on one mount.
+func TestAtOnce(t *testing.T) {
+	if !inPrivate(t) {
+		return
+	}
+	if err := unix.Unmount(Dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	dir, scratch := t.TempDir(), t.TempDir()
+	all := foreign(t)
+	var wg sync.WaitGroup
+	for i := range 24 {
+		wg.Go(func() {
+			if _, err := (Machine{Dir: dir, Scratch: scratch, Root: true}).Serve(all[i%len(all)]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, a := range all {
+		if err := Remove(dir, a.Name); err != nil {
+			t.Error(err)
+		}
+	}
+	if tab, _ := Read(dir); tab.Mounted {
+		t.Error("mounted more than once")
+	}
+}
+
 // TestInRoot: a handler without F needs the emulator in the root filesystem.
 func TestInRoot(t *testing.T) {
 	if !inPrivate(t) {
@@ -212,6 +242,45 @@ func TestBroken(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestFlags: each set of flags that a kernel or an emulator leaves us works.
+func TestFlags(t *testing.T) {
+	if !inPrivate(t) {
+		return
+	}
+	a := foreign(t)[0]
+	emulator, _ := Emulator(a)
+	m := Machine{Scratch: t.TempDir(), Root: true}
+	for _, flags := range []string{"POCF", "OCF", "POC", "OC", "F"} {
+		w := Way{Arch: a.Name, arch: a, Handler: Prefix + a.Name, Emulator: emulator}
+		err := m.tryFlags(&w, flags)
+		if err != nil && strings.Contains(flags, "P") {
+			t.Logf("%s: %v", flags, err) // an emulator before qemu 6.0, a kernel before 5.12
+			continue
+		}
+		if err != nil || w.Flags != flags || (len(w.place) == 1) == strings.Contains(flags, "F") {
+			t.Errorf("%s: %+v %v", flags, w, err)
+		}
+		if err := drop(Dir, w.Handler); err != nil {
+			t.Error(err)
+		}
+	}
+	w := Way{Arch: a.Name, arch: a, Handler: Prefix + a.Name, Emulator: emulator}
+	if err := m.tryFlags(&w, "XYZ"); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("a flag that the kernel does not know: %v", err)
+	}
+	native, _ := Lookup(runtime.GOARCH)
+	w.Emulator = filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(w.Emulator, native.program(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.tryFlags(&w, "OCF"); err == nil {
+		t.Error("an emulator that is none was taken")
+	}
+	if tab, _ := Read(Dir); len(tab.Handlers) != 0 {
+		t.Errorf("left: %+v", tab.Handlers)
 	}
 }
 
