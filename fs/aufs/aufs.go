@@ -3,8 +3,6 @@
 package aufs
 
 import (
-	"fmt"
-	"path/filepath"
 	"strings"
 
 	"coracle/fs/layer"
@@ -12,11 +10,7 @@ import (
 	"coracle/fs/stack"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
-
-// maxData is what mount(2) takes as options: one page with its final zero.
-const maxData = 4095
 
 // Aufs is the driver.
 type Aufs struct{ *stack.Store }
@@ -39,7 +33,7 @@ func (a *Aufs) Mounts(id string) ([]specs.Mount, error) {
 		return nil, err
 	}
 	if len(lowers) == 0 {
-		return a.bind(upper, "rw"), nil
+		return a.Bind(upper, "rw"), nil
 	}
 	return a.mount(append([]string{upper + "=rw"}, marked(lowers)...), nil)
 }
@@ -51,7 +45,7 @@ func (a *Aufs) View(chainID string) ([]specs.Mount, error) {
 		return nil, err
 	}
 	if len(lowers) == 1 {
-		return a.bind(lowers[0], "ro"), nil
+		return a.Bind(lowers[0], "ro"), nil
 	}
 	return a.mount(marked(lowers), []string{"ro"})
 }
@@ -66,18 +60,10 @@ func marked(lowers []string) []string {
 	return branches
 }
 
-func (a *Aufs) bind(rel, access string) []specs.Mount {
-	return []specs.Mount{{Type: "bind", Source: filepath.Join(a.Base(), rel), Options: []string{"bind", access}}}
-}
-
 // mount names the branches relative to the driver's directory. dio: files that
 // programs opened read-only before a write stay right under mmap; xino is kept
 // off the branches, which may lie on filesystems that aufs refuses for it.
 func (a *Aufs) mount(branches, more []string) ([]specs.Mount, error) {
 	opts := append([]string{"br=" + strings.Join(branches, ":"), "dio", "xino=/dev/shm/aufs.xino"}, more...)
-	if n := len(strings.Join(opts, ",")); n > maxData {
-		return nil, fmt.Errorf("aufs mount of %d layers: %d bytes of options: %w", len(branches), n, unix.E2BIG)
-	}
-	opts = append(opts, "x-chdir="+a.Base())
-	return []specs.Mount{{Type: "aufs", Source: "none", Options: opts}}, nil
+	return a.Union("aufs", "none", len(branches), opts)
 }

@@ -3,9 +3,7 @@
 package overlay
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"coracle/fs/layer"
@@ -13,11 +11,7 @@ import (
 	"coracle/fs/stack"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
-
-// maxData is what mount(2) takes as options: one page with its final zero.
-const maxData = 4095
 
 // Overlay is the driver.
 type Overlay struct {
@@ -50,7 +44,7 @@ func (o *Overlay) Mounts(id string) ([]specs.Mount, error) {
 	}
 	if len(lowers) == 0 {
 		// overlayfs wants a lower directory; an empty root needs none.
-		return o.bind(upper, "rw"), nil
+		return o.Bind(upper, "rw"), nil
 	}
 	return o.mount(lowers, "upperdir="+upper, "workdir="+work)
 }
@@ -62,13 +56,9 @@ func (o *Overlay) View(chainID string) ([]specs.Mount, error) {
 		return nil, err
 	}
 	if len(lowers) == 1 {
-		return o.bind(lowers[0], "ro"), nil
+		return o.Bind(lowers[0], "ro"), nil
 	}
 	return o.mount(lowers, "ro")
-}
-
-func (o *Overlay) bind(rel, access string) []specs.Mount {
-	return []specs.Mount{{Type: "bind", Source: filepath.Join(o.Base(), rel), Options: []string{"bind", access}}}
 }
 
 // mount names the directories relative to the driver's, so that 128 layers fit.
@@ -82,9 +72,5 @@ func (o *Overlay) mount(lowers []string, more ...string) ([]specs.Mount, error) 
 		// "Sharing and copying layers").
 		opts = append(opts, "index=off")
 	}
-	if n := len(strings.Join(opts, ",")); n > maxData {
-		return nil, fmt.Errorf("overlay mount of %d layers: %d bytes of options: %w", len(lowers), n, unix.E2BIG)
-	}
-	opts = append(opts, "x-chdir="+o.Base())
-	return []specs.Mount{{Type: "overlay", Source: "overlay", Options: opts}}, nil
+	return o.Union("overlay", "overlay", len(lowers), opts)
 }

@@ -11,11 +11,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"coracle/fs/layer"
 	"coracle/fs/shelf"
 	"coracle/fs/snapshot"
 	"coracle/fs/tree"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // The parts of an object. Short, because mount(2) takes one page of options.
@@ -93,6 +97,24 @@ func (s *Store) fill(dir, chainID string) error {
 
 func (s *Store) diff(chain string) string {
 	return filepath.Join(s.Lower.Path(shelf.Key(chain)), diffDir)
+}
+
+// Bind mounts the directory rel of Base alone.
+func (s *Store) Bind(rel, access string) []specs.Mount {
+	return []specs.Mount{{Type: "bind", Source: filepath.Join(s.Base(), rel), Options: []string{"bind", access}}}
+}
+
+// maxData is what mount(2) takes as options: one page with its final zero.
+const maxData = 4095
+
+// Union mounts count directories over each other by the filesystem kind, whose
+// options opts name them relative to Base, so that 128 layers fit.
+func (s *Store) Union(kind, source string, count int, opts []string) ([]specs.Mount, error) {
+	if n := len(strings.Join(opts, ",")); n > maxData {
+		return nil, fmt.Errorf("%s mount of %d layers: %d bytes of options: %w", kind, count, n, unix.E2BIG)
+	}
+	opts = append(opts, "x-chdir="+s.Base())
+	return []specs.Mount{{Type: kind, Source: source, Options: opts}}, nil
 }
 
 // Usage is the room that the upper directory takes.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/internal/sys"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -168,46 +170,17 @@ func KillFirst(t isolate.Target) error {
 // UnmountBelow undoes mounts in this mount namespace on dir and below, the last
 // one first.
 func UnmountBelow(dir string) error {
-	dir = filepath.Clean(dir)
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(filepath.Clean(dir)))
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(string(data), "\n")
 	var failed error
-	for i := len(lines) - 1; i >= 0; i-- {
-		f := strings.Fields(lines[i])
-		if len(f) < 5 {
-			continue
-		}
-		at := unescape(f[4])
-		if at != dir && !strings.HasPrefix(at, dir+"/") {
-			continue
-		}
-		if err := unix.Unmount(at, 0); err != nil {
-			if err := unix.Unmount(at, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
-				failed = errors.Join(failed, &os.PathError{Op: "umount", Path: at, Err: err})
+	for _, m := range slices.Backward(mounts) {
+		if err := unix.Unmount(m.Mountpoint, 0); err != nil {
+			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+				failed = errors.Join(failed, &os.PathError{Op: "umount", Path: m.Mountpoint, Err: err})
 			}
 		}
 	}
 	return failed
-}
-
-// unescape undoes the octal escapes of mountinfo (proc(5)).
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

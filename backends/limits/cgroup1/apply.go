@@ -96,30 +96,12 @@ func (s *setter) hierarchy(*specs.LinuxResources) error {
 }
 
 func (s *setter) cpuset(r *specs.LinuxResources) error {
-	if r.CPU == nil {
-		return nil
-	}
-	for _, f := range []struct{ value, file, limit, what string }{
-		{r.CPU.Cpus, "cpuset.cpus", "--cpuset-cpus", "CPUs"},
-		{r.CPU.Mems, "cpuset.mems", "--cpuset-mems", "memory nodes"},
-	} {
-		if f.value == "" {
-			continue
-		}
-		if err := s.write("cpuset", f.file, f.value, f.limit); err != nil {
-			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.ENOSPC) {
-				return fmt.Errorf("requested %s are not available - requested %s, available: %s: %w", f.what, f.value, s.above(f.file), err)
-			}
-			return err
-		}
-	}
-	return nil
-}
-
-// above is the value of file in the group that ours is made in.
-func (s *setter) above(file string) string {
-	v, _ := cgfile.Read(s.g.tops["cpuset"], file)
-	return v
+	return cgfile.CPUSet(r.CPU, func(file, value, limit string) error {
+		return s.write("cpuset", file, value, limit)
+	}, func(file string) string {
+		v, _ := cgfile.Read(s.g.tops["cpuset"], file) // of the group that ours is made in
+		return v
+	})
 }
 
 func (s *setter) cpu(r *specs.LinuxResources) error {

@@ -78,25 +78,10 @@ func (s *setter) missing(file string) string {
 }
 
 func (s *setter) cpuset(r *specs.LinuxResources) error {
-	if r.CPU == nil {
-		return nil
-	}
-	for _, f := range []struct{ value, file, limit, what string }{
-		{r.CPU.Cpus, "cpuset.cpus", "--cpuset-cpus", "CPUs"},
-		{r.CPU.Mems, "cpuset.mems", "--cpuset-mems", "memory nodes"},
-	} {
-		if f.value == "" {
-			continue
-		}
-		if err := s.write(f.file, f.value, f.limit); err != nil {
-			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ERANGE) || errors.Is(err, unix.ENOSPC) {
-				have, _ := cgfile.Read(filepath.Dir(s.g.dir), f.file+".effective")
-				return fmt.Errorf("requested %s are not available - requested %s, available: %s: %w", f.what, f.value, have, err)
-			}
-			return err
-		}
-	}
-	return nil
+	return cgfile.CPUSet(r.CPU, s.write, func(file string) string {
+		v, _ := cgfile.Read(filepath.Dir(s.g.dir), file+".effective")
+		return v
+	})
 }
 
 func (s *setter) cpu(r *specs.LinuxResources) error {
