@@ -121,6 +121,9 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 	if n.FamiliarRepo() == "scratch" {
 		return nil, fmt.Errorf("%w: 'scratch' is a reserved name", name.ErrFormat)
 	}
+	if box.IsBox(ref) {
+		return s.builtIn(ctx, n, report)
+	}
 	client, err := s.Registry()
 	if err != nil {
 		return nil, err
@@ -141,15 +144,35 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 			return nil, fmt.Errorf("unpack image %s: %w", ref, err)
 		}
 	}
-	if report != nil {
-		report(Event{Line: "Digest: " + out.Digest})
-		state := "Image is up to date for "
-		if out.Fresh {
-			state = "Downloaded newer image for "
-		}
-		report(Event{Line: "Status: " + state + out.Ref.Familiar()})
-	}
+	conclude(out, report)
 	return out, nil
+}
+
+// builtIn stands for a pull of the image that is always there.
+func (s *Source) builtIn(ctx context.Context, n name.Ref, report func(Event)) (*Pulled, error) {
+	if _, err := box.Ensure(ctx, s.Images); err != nil {
+		return nil, fmt.Errorf("built-in image: %w", err)
+	}
+	img, err := s.Images.Get(ctx, n.String(), "")
+	if err != nil {
+		return nil, err
+	}
+	out := &Pulled{Ref: n.WithTag(), ID: img.ID, Digest: img.Manifest}
+	conclude(out, report)
+	return out, nil
+}
+
+// conclude says what came of a pull, in Docker's words.
+func conclude(out *Pulled, report func(Event)) {
+	if report == nil {
+		return
+	}
+	report(Event{Line: "Digest: " + out.Digest})
+	state := "Image is up to date for "
+	if out.Fresh {
+		state = "Downloaded newer image for "
+	}
+	report(Event{Line: "Status: " + state + out.Ref.Familiar()})
 }
 
 // Push sends the image that a name with a tag stands for to its registry, and tells

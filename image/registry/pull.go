@@ -161,12 +161,10 @@ func (p *pull) upToDate(ctx context.Context, s *session) (*Pulled, error) {
 func (p *pull) names(digest string) []name.Ref {
 	byDigest := p.ref
 	byDigest.Tag, byDigest.Digest = "", digest
-	if p.ref.Tag == "" {
+	if p.ref.Digest != "" || p.ref.Tag == "" {
 		return []name.Ref{byDigest}
 	}
-	tagged := p.ref
-	tagged.Digest = ""
-	return []name.Ref{tagged, byDigest}
+	return []name.Ref{p.ref, byDigest}
 }
 
 // keep names an image that the store has, and unpacks it if nobody has yet.

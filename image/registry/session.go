@@ -122,7 +122,8 @@ func (c *Client) ping(ctx context.Context, h *host) (scheme string, ch *transpor
 		if err == nil {
 			return scheme, ch, nil
 		}
-		if last || ctx.Err() != nil {
+		var e *Error
+		if last || ctx.Err() != nil || errors.As(err, &e) && e.Status != 0 {
 			return "", nil, err
 		}
 	}
