@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"text/tabwriter"
@@ -127,6 +128,7 @@ func (b *bench) prepare() error {
 		b.peers[name] = err == nil
 	}
 	if b.peers["podman"] {
+		b.defers(ungroup())
 		if _, err := sh("podman", b.podman("import", b.tree, "debian")...); err != nil {
 			b.peers["podman"] = false
 			fmt.Fprintln(os.Stderr, "bench: podman left out:", err)
@@ -139,6 +141,24 @@ func (b *bench) prepare() error {
 		}
 	}
 	return nil
+}
+
+// ungroup removes the control groups that podman makes for all its containers
+// and leaves behind, unless they are there already.
+func ungroup() func() {
+	groups := func() []string {
+		whole, _ := filepath.Glob("/sys/fs/cgroup/libpod_parent")
+		parts, _ := filepath.Glob("/sys/fs/cgroup/*/libpod_parent")
+		return append(whole, parts...)
+	}
+	before := groups()
+	return func() {
+		for _, dir := range groups() {
+			if !slices.Contains(before, dir) {
+				sh("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";")
+			}
+		}
+	}
 }
 
 func (b *bench) podman(args ...string) []string {
