@@ -91,9 +91,9 @@ func filter(v Version, watch bool) ([]unix.SockFilter, error) {
 		s.add(load, offNr, 0, 0)
 		s.calls(t, v, all)
 		s.options(t, v, opts)
-		if watch && i == 0 {
+		if watch {
 			for _, w := range watched() {
-				if nr, ok := confine.Number(t.arch, w.name); ok {
+				if nr, ok := confine.Number(t.arch, w.name); ok && w.of(i == 0) {
 					s.add(jumpEQ, nr, 0, 1)
 					s.add(ret, unix.SECCOMP_RET_USER_NOTIF, 0, 0)
 				}

@@ -53,7 +53,7 @@ func Run(c Config) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	go newSupervisor(fd, hide, c.Trace).serve()
+	go newSupervisor(fd, c.Version, hide, c.Trace).serve()
 	report(c, hide)
 
 	sigs := make(chan os.Signal, 16)
@@ -201,7 +201,7 @@ func leaks(v Version) []string {
 		"calls of 32-bit programs that hang on a string (mount types, paths)",
 		"names in the listing of a directory",
 		"netlink families and messages (nf_tables before 3.13)",
-		"uname",
+		"uname, but of 32-bit programs with the machine's own host name",
 	}
 	if v.Less(Version{2, 6, 33}) {
 		out = append(out, "sendfile into a file, EINVAL before 2.6.33")

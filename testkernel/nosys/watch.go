@@ -25,6 +25,12 @@ type watchedCall struct {
 
 const none = -1
 
+// of tells whether the call is watched in the native table, or in that of 32-bit
+// programs. Only what Go's runtime asks there is: it takes calls for granted by the
+// kernel's version (futex_time64 from 5.1 on). In the native one this machine's own
+// libc asks too, and will not start below 3.2.
+func (w watchedCall) of(native bool) bool { return native == (w.name != "uname") }
+
 func watched() []watchedCall {
 	return []watchedCall{
 		{name: "mount", arg: 2},
@@ -33,6 +39,7 @@ func watched() []watchedCall {
 		{"newfstatat", 1, 0, none, false}, {"fstatat64", 1, 0, none, false}, {"statx", 1, 0, none, false},
 		{"access", 0, none, none, false}, {"faccessat", 1, 0, none, false}, {"faccessat2", 1, 0, none, false},
 		{"readlink", 0, none, none, false}, {"readlinkat", 1, 0, none, false}, {"chdir", 0, none, none, false},
+		{name: "uname"},
 		{name: "setxattr", arg: 1}, {name: "lsetxattr", arg: 1}, {name: "fsetxattr", arg: 1},
 	}
 }
@@ -77,18 +84,28 @@ const (
 // supervisor answers for the kernel where the answer hangs on a string. It is
 // no means of protection: a program could change the string after the look.
 type supervisor struct {
-	fd    int
-	hide  []unseen
-	byNr  map[int32]watchedCall
-	lists map[string]int // files with a reduced list, by path
-	trace func(string, ...any)
+	fd   int
+	hide []unseen
+	byNr map[tableNr]watchedCall
+	// release is what uname says.
+	release string
+	lists   map[string]int // files with a reduced list, by path
+	trace   func(string, ...any)
 }
 
-func newSupervisor(fd int, hide []unseen, trace func(string, ...any)) *supervisor {
-	s := &supervisor{fd: fd, hide: hide, byNr: map[int32]watchedCall{}, lists: map[string]int{}, trace: trace}
-	for _, w := range watched() {
-		if nr, ok := confine.Number(tables()[0].arch, w.name); ok {
-			s.byNr[int32(nr)] = w
+// tableNr is a call's number and the table that it is of, as AUDIT_ARCH_*.
+type tableNr struct {
+	audit uint32
+	nr    int32
+}
+
+func newSupervisor(fd int, v Version, hide []unseen, trace func(string, ...any)) *supervisor {
+	s := &supervisor{fd: fd, hide: hide, byNr: map[tableNr]watchedCall{}, release: v.String(), lists: map[string]int{}, trace: trace}
+	for i, t := range tables() {
+		for _, w := range watched() {
+			if nr, ok := confine.Number(t.arch, w.name); ok && w.of(i == 0) {
+				s.byNr[tableNr{t.audit, int32(nr)}] = w
+			}
 		}
 	}
 	return s
@@ -121,10 +138,19 @@ func (s *supervisor) serve() {
 }
 
 func (s *supervisor) answer(n *notif) {
-	w := s.byNr[n.nr]
-	str := readString(n.pid, n.args[w.arg])
+	w := s.byNr[tableNr{n.arch, n.nr}]
+	var str string
+	if w.name != "uname" {
+		str = readString(n.pid, n.args[w.arg])
+	}
 	var errno unix.Errno
 	switch {
+	case w.name == "uname":
+		if s.uname(n) {
+			r := notifResp{id: n.id}
+			_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
+			return
+		}
 	case w.name == "mount":
 		errno = s.judgeMount(n, str)
 	case strings.HasSuffix(w.name, "setxattr"):
@@ -274,6 +300,24 @@ func (s *supervisor) onTmpfs(n *notif, call string) bool {
 	}
 	var st unix.Statfs_t
 	return unix.Statfs(file, &st) == nil && st.Type == unix.TMPFS_MAGIC
+}
+
+// uname fills the caller's struct new_utsname with our own names and another
+// release. Of a caller with a host name of its own it knows nothing.
+func (s *supervisor) uname(n *notif) bool {
+	theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/uts", n.pid))
+	ours, _ := os.Readlink("/proc/self/ns/uts")
+	var u unix.Utsname
+	if err != nil || theirs != ours || unix.Uname(&u) != nil {
+		return false
+	}
+	clear(u.Release[:])
+	copy(u.Release[:], s.release)
+	all := (*[unsafe.Sizeof(u)]byte)(unsafe.Pointer(&u))
+	local := []unix.Iovec{{Base: &all[0]}}
+	local[0].SetLen(len(all))
+	wrote, err := unix.ProcessVMWritev(int(n.pid), local, []unix.RemoteIovec{{Base: uintptr(n.args[0]), Len: len(all)}}, 0)
+	return err == nil && wrote == len(all)
 }
 
 func (s *supervisor) hides(kind, name string) bool {
