@@ -185,6 +185,9 @@ func (m Machine) Add(a Arch) (Way, error) {
 }
 
 func mendMount(err error) string {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return "do it as root, outside of containers"
+	}
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
 		return "modprobe binfmt_misc, or a kernel with CONFIG_BINFMT_MISC"
 	}

@@ -78,7 +78,7 @@ func (t *tool) matrix(c *cli.Context, v *verb) error {
 		return usage(t.spelling, errors.New("conflicting options: --junit - and --json -"))
 	}
 	// Before anything runs: a report that cannot be written would be the loss.
-	reports, err := t.openReports(junit, asJSON)
+	reports, err := openReports(t.Out, junit, asJSON)
 	if err != nil {
 		return err
 	}
@@ -325,7 +325,7 @@ type matrixReports struct {
 	files       []*os.File
 }
 
-func (t *tool) openReports(junit, asJSON string) (*matrixReports, error) {
+func openReports(out io.Writer, junit, asJSON string) (*matrixReports, error) {
 	r := &matrixReports{}
 	for _, f := range []struct {
 		path string
@@ -334,7 +334,7 @@ func (t *tool) openReports(junit, asJSON string) (*matrixReports, error) {
 		switch f.path {
 		case "":
 		case "-":
-			*f.into = t.Out
+			*f.into = out
 		default:
 			file, err := os.Create(f.path)
 			if err != nil {

@@ -44,7 +44,7 @@ func newPlatformAdd(t *tool) *verb {
 		Description: "'run --platform' does the same where it is root. Once there, handlers serve other users too.",
 	}
 	v.Action = func(c *cli.Context) error {
-		archs, err := t.architectures(c.Args().Slice())
+		archs, err := architectures(c.Args().Slice())
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func newPlatformRm(t *tool) *verb {
 		ArgsUsage: "[PLATFORM...]",
 	}
 	v.Action = func(c *cli.Context) error {
-		archs, err := t.architectures(c.Args().Slice())
+		archs, err := architectures(c.Args().Slice())
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func newPlatformRm(t *tool) *verb {
 }
 
 // architectures are those of platforms' names.
-func (t *tool) architectures(names []string) ([]emulate.Arch, error) {
+func architectures(names []string) ([]emulate.Arch, error) {
 	var out []emulate.Arch
 	for _, name := range names {
 		p, err := platform.Parse(name)
