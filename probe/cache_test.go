@@ -42,6 +42,15 @@ func edit(t *testing.T, file string, change func(s *stored)) {
 	}
 }
 
+// certain is a feature that works here.
+var certain = sync.OnceValue(func() Feature {
+	r, err := Run(context.Background(), Options{StateDir: os.TempDir()})
+	if err == nil && !r.Has(OPath) { // before 2.6.39
+		return Chroot
+	}
+	return OPath
+})
+
 // forge makes the file say of f what the kernel does not.
 func forge(s *stored, f Feature, state, why string) {
 	for i := range s.Found {
@@ -71,16 +80,16 @@ func TestCacheGivesTheSameReport(t *testing.T) {
 func TestCacheIsUsedAndRefreshed(t *testing.T) {
 	o := Options{StateDir: t.TempDir(), RunDir: t.TempDir()}
 	run(t, o)
-	edit(t, cacheFile(t, o.RunDir), func(s *stored) { forge(s, OPath, "n", "forged") })
-	if res := run(t, o).Get(OPath); res.Why != "forged" {
+	edit(t, cacheFile(t, o.RunDir), func(s *stored) { forge(s, certain(), "n", "forged") })
+	if res := run(t, o).Get(certain()); res.Why != "forged" {
 		t.Errorf("the cache was not read: %+v", res)
 	}
 	o.Refresh = true
-	if res := run(t, o).Get(OPath); res.State != Yes {
+	if res := run(t, o).Get(certain()); res.State != Yes {
 		t.Errorf("not tried anew: %+v", res)
 	}
 	o.Refresh = false
-	if res := run(t, o).Get(OPath); res.State != Yes {
+	if res := run(t, o).Get(certain()); res.State != Yes {
 		t.Errorf("what was tried anew was not kept: %+v", res)
 	}
 }
@@ -102,10 +111,10 @@ func TestCacheKey(t *testing.T) {
 			o := Options{StateDir: t.TempDir(), RunDir: t.TempDir()}
 			run(t, o)
 			edit(t, cacheFile(t, o.RunDir), func(s *stored) {
-				forge(s, OPath, "n", "forged")
+				forge(s, certain(), "n", "forged")
 				change(s)
 			})
-			if res := run(t, o).Get(OPath); res.State != Yes {
+			if res := run(t, o).Get(certain()); res.State != Yes {
 				t.Errorf("%+v was believed", res)
 			}
 		})
@@ -157,17 +166,17 @@ func TestBrokenCache(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r := run(t, o); !r.Has(OPath) {
-			t.Errorf("with %.10q: %+v", text, r.Get(OPath))
+		if r := run(t, o); !r.Has(certain()) {
+			t.Errorf("with %.10q: %+v", text, r.Get(certain()))
 		}
 	}
 	// A link planted where a user may write is not followed.
 	target := filepath.Join(t.TempDir(), "target")
 	os.Rename(file, target)
 	os.Symlink(target, file)
-	edit(t, target, func(s *stored) { forge(s, OPath, "n", "forged") })
-	if r := run(t, o); !r.Has(OPath) {
-		t.Errorf("followed a link: %+v", r.Get(OPath))
+	edit(t, target, func(s *stored) { forge(s, certain(), "n", "forged") })
+	if r := run(t, o); !r.Has(certain()) {
+		t.Errorf("followed a link: %+v", r.Get(certain()))
 	}
 }
 
@@ -176,19 +185,19 @@ func TestCacheOfAnotherUser(t *testing.T) {
 	o := Options{StateDir: t.TempDir(), RunDir: t.TempDir()}
 	run(t, o)
 	file := cacheFile(t, o.RunDir)
-	edit(t, file, func(s *stored) { forge(s, OPath, "n", "forged") })
+	edit(t, file, func(s *stored) { forge(s, certain(), "n", "forged") })
 	if err := os.Chown(file, 65534, 65534); err != nil {
 		t.Fatal(err)
 	}
-	if r := run(t, o); !r.Has(OPath) {
-		t.Errorf("believed: %+v", r.Get(OPath))
+	if r := run(t, o); !r.Has(certain()) {
+		t.Errorf("believed: %+v", r.Get(certain()))
 	}
 }
 
 func TestWithoutCache(t *testing.T) {
 	for _, dir := range []string{"", "/proc/coracle"} {
-		if r := run(t, Options{StateDir: t.TempDir(), RunDir: dir}); !r.Has(OPath) {
-			t.Errorf("run directory %q: %+v", dir, r.Get(OPath))
+		if r := run(t, Options{StateDir: t.TempDir(), RunDir: dir}); !r.Has(certain()) {
+			t.Errorf("run directory %q: %+v", dir, r.Get(certain()))
 		}
 	}
 }
@@ -260,8 +269,8 @@ func TestStuckHolder(t *testing.T) {
 	if _, err := Run(ctx, o); err == nil || time.Since(start) > 2*time.Second {
 		t.Errorf("waiting for the lock ignored the end of the context: %v after %v", err, time.Since(start))
 	}
-	if r := run(t, o); !r.Has(OPath) {
-		t.Errorf("no report without the lock: %+v", r.Get(OPath))
+	if r := run(t, o); !r.Has(certain()) {
+		t.Errorf("no report without the lock: %+v", r.Get(certain()))
 	}
 }
 
