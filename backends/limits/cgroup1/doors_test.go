@@ -17,7 +17,7 @@ func TestDoors(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("missing feature: root, to make control groups")
 	}
-	lg, _, err := New(Options{}).Create(fmt.Sprintf("doors-%d", os.Getpid()), "", nil)
+	lg, _, err := New(mountable(t)).Create(fmt.Sprintf("doors-%d", os.Getpid()), "", nil)
 	if err != nil {
 		t.Skipf("missing feature: control groups of version 1: %v", err)
 	}

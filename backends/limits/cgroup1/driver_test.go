@@ -2,11 +2,10 @@ package cgroup1
 
 import (
 	"os"
-	"slices"
+	"path/filepath"
 	"testing"
 
 	"coracle/backends/limits"
-	"coracle/backends/limits/cgfile"
 	"coracle/backends/limits/limitstest"
 )
 
@@ -16,13 +15,18 @@ func TestConformance(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("missing feature: root, to make control groups")
 	}
-	d := New(Options{})
-	if all, err := d.find(); err != nil || !usable(all) {
-		t.Skipf("missing feature: control groups of this version are not mounted (%v)", err)
+	opt := mountable(t)
+	if all, err := New(opt).hierarchies(); err != nil || len(all) == 0 {
+		t.Skipf("missing feature: control groups of this version (%v)", err)
 	}
-	limitstest.Suite(t, func() limits.Driver { return New(Options{}) })
+	limitstest.Suite(t, func() limits.Driver { return New(opt) })
 }
 
-func usable(all []cgfile.Hierarchy) bool {
-	return slices.ContainsFunc(all, func(h cgfile.Hierarchy) bool { return !h.V2 })
+// mountable has the driver mount controllers for the test where the machine has
+// mounted none.
+func mountable(t *testing.T) Options {
+	t.Helper()
+	dir := t.TempDir()
+	t.Cleanup(func() { limitstest.Unmount(dir) })
+	return Options{MountDir: filepath.Join(dir, "cgroup")}
 }

@@ -112,7 +112,7 @@ func TestThreadsAreMovedOneByOne(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("missing feature: root, to make control groups")
 	}
-	d := New(Options{})
+	d := New(mountable(t))
 	g, _, err := d.Create("threads-"+filepath.Base(t.TempDir())+t.Name(), "", nil)
 	if err != nil {
 		t.Skipf("missing feature: control groups of version 1: %v", err)
