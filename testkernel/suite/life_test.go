@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"coracle/backends/limits/limitstest"
 )
 
 var product string
@@ -77,6 +79,7 @@ func newCaller(t *testing.T, uid int) *caller {
 			c.call("rm", "-f", id)
 		}
 		c.call("rmi", "-f", "box")
+		limitstest.Unmount(filepath.Join(dir, "run"))
 		// Where a kernel has no place for control groups, coracle mounts them below
 		// its run directory, for all containers of a boot.
 		groups, _ := filepath.Glob(filepath.Join(dir, "run/cgroup/*"))
