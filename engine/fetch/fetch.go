@@ -122,7 +122,7 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 		return nil, fmt.Errorf("%w: 'scratch' is a reserved name", name.ErrFormat)
 	}
 	if box.IsBox(ref) {
-		return s.builtIn(ctx, n, report)
+		return s.builtIn(ctx, n, platform, report)
 	}
 	client, err := s.Registry()
 	if err != nil {
@@ -149,11 +149,12 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 }
 
 // builtIn stands for a pull of the image that is always there.
-func (s *Source) builtIn(ctx context.Context, n name.Ref, report func(Event)) (*Pulled, error) {
-	if _, err := box.Ensure(ctx, s.Images); err != nil {
+func (s *Source) builtIn(ctx context.Context, n name.Ref, platform string, report func(Event)) (*Pulled, error) {
+	id, err := box.EnsureFor(ctx, s.Images, platform)
+	if err != nil {
 		return nil, fmt.Errorf("built-in image: %w", err)
 	}
-	img, err := s.Images.Get(ctx, n.String(), "")
+	img, err := s.Images.Get(ctx, id, "")
 	if err != nil {
 		return nil, err
 	}
