@@ -19,10 +19,14 @@ TAGS     := urfave_cli_no_docs
 LDFLAGS  := -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/internal/version.Commit=$(COMMIT) -X coracle/internal/version.Date=$(DATE)
 GOFILES  := $(shell git ls-files '*.go' 2>/dev/null)
 
-# Kernels of testkernel/kernels/kernels.tsv, joined by commas; all of them, quick
-# ones (with make test), or those of CI, of which it builds three.
-KERNELS  ?= all
-CI_KERNELS := bookworm,arm64,bare,no-overlay,no-userns
+# Kernels of testkernel/kernels/kernels.tsv, joined by commas, and which packages
+# of testkernel/suite run in them: all, those of make test, and those of CI, of
+# which it builds three.
+KERNELS        ?= all
+PACKAGES       ?=
+QUICK_KERNELS  := bookworm,arm64
+QUICK_PACKAGES := findings,testkernel/suite
+CI_KERNELS     := bookworm,arm64,no-userns,no-overlay,no-tun
 
 export CGO_ENABLED = 0
 
@@ -64,10 +68,10 @@ kernels:
 # The table in the README is that of a run over all.
 test-kernels:
 	@./internal/needs/install.sh
-	$(GO) run ./testkernel/matrix -nosys 2.6.32,3.2,3.10,4.4 -kernels $(KERNELS) $(if $(filter all,$(KERNELS)),-readme README.md)
+	$(GO) run ./testkernel/matrix -nosys 2.6.32,3.2,3.10,4.4 -kernels $(KERNELS) -packages '$(PACKAGES)' $(if $(filter all,$(KERNELS)),-readme README.md)
 
 test-kernels-ci:
-	$(MAKE) test-kernels KERNELS=$(CI_KERNELS)
+	$(MAKE) test-kernels KERNELS=$(CI_KERNELS) PACKAGES=$(QUICK_PACKAGES)
 
 dist:
 	$(GO) run ./crossbuild -dir dist -twice -version '$(VERSION)' -epoch $(EPOCH) -tags $(TAGS) -ldflags '$(LDFLAGS)'
