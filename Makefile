@@ -24,9 +24,9 @@ GOFILES  := $(shell git ls-files '*.go' 2>/dev/null)
 # which it builds three.
 KERNELS        ?= all
 PACKAGES       ?=
-QUICK_KERNELS  := bookworm,arm64
+QUICK_KERNELS  := bookworm,bare,arm64
 QUICK_PACKAGES := findings,testkernel/suite
-CI_KERNELS     := bookworm,arm64,no-userns,no-overlay,no-tun
+CI_KERNELS     := bookworm,arm64,bare,no-overlay,no-tun
 
 export CGO_ENABLED = 0
 
@@ -42,6 +42,7 @@ test: $(BIN)
 	@./internal/needs/install.sh
 	CORACLE=$(abspath $(BIN)) $(GO) tool gotestsum --format testname --hide-summary output -- \
 	  -tags $(TAGS) -count=1 -p 1 -timeout 20m ./...
+	$(GO) run ./testkernel/matrix -nosys 2.6.32 -kernels $(QUICK_KERNELS) -packages $(QUICK_PACKAGES)
 
 check:
 	@files="$$(gofmt -l $(GOFILES))"; [ -z "$$files" ] || { echo "not gofmt'ed: $$files" >&2; exit 1; }
