@@ -86,6 +86,7 @@ func TestSkipsArePoliced(t *testing.T) {
 		{"bookworm", "missing feature: overlay: no such device", "this kernel has overlay"},
 		{"no-overlay", "missing feature: overlay: no such device", ""},
 		{"bookworm", "missing feature: aufs: no such device", ""},
+		{"bullseye", "missing feature: overlay.userns: mount overlay: operation not permitted", ""},
 		{"bookworm", "", "without a reason"},
 		{"bookworm", "missing feature: overlay.nothing", ""},
 		{"nosys 2.6.32", "missing feature: overlay", ""},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/probe"
 	"coracle/testkernel/findings"
 )
 
@@ -40,11 +41,16 @@ func wrongSkips(kernel string, skips []skip) []string {
 			out = append(out, fmt.Sprintf("%s skips without a reason", s.Test))
 			continue
 		}
-		for _, f := range findings.Features() {
-			named := slices.Contains(featureName.FindAllString(s.Why, -1), string(f))
-			if named && want[f].State == "yes" {
+		// The first that is named; what follows tells how it was missed.
+		for _, word := range featureName.FindAllString(s.Why, -1) {
+			f := probe.Feature(word)
+			if !slices.Contains(findings.Features(), f) {
+				continue
+			}
+			if want[f].State == "yes" {
 				out = append(out, fmt.Sprintf("%s is skipped (%s), and this kernel has %s", s.Test, s.Why, f))
 			}
+			break
 		}
 	}
 	return out
