@@ -82,7 +82,7 @@ func (r *reader) mark(m plan.Mark) {
 // verbose reads a line of a test binary's -test.v.
 func (r *reader) verbose(o *outcome, s string) {
 	for _, head := range []string{"=== RUN   ", "=== NAME  ", "=== CONT  "} {
-		if name, ok := strings.CutPrefix(s, head); ok {
+		if name, ok := strings.CutPrefix(strings.TrimLeft(s, " "), head); ok {
 			r.test = strings.TrimSpace(name)
 			return
 		}

@@ -101,7 +101,7 @@ func (t *tree) disk() error {
 	// What is random in it would make another machine of each. No journal: the
 	// disk does not outlive its machine.
 	mkfs := exec.Command("mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-U", "c0c0c0c0-0000-4000-8000-000000000000",
-		"-E", "hash_seed=c0c0c0c0-0000-4000-8000-000000000000,root_owner=0:0", image)
+		"-i", "4096", "-E", "hash_seed=c0c0c0c0-0000-4000-8000-000000000000,root_owner=0:0", image)
 	mkfs.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "E2FSPROGS_FAKE_TIME=1")
 	if out, err := mkfs.CombinedOutput(); err != nil {
 		return fmt.Errorf("make the machine's disk: %w: %s", err, bytes.TrimSpace(out))
