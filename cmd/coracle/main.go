@@ -9,6 +9,7 @@ import (
 	"coracle/backends/isolate/stage"
 	"coracle/cmd/coracle/command"
 	"coracle/engine"
+	"coracle/engine/changes"
 )
 
 func main() {
@@ -26,6 +27,8 @@ func main() {
 		os.Exit(engine.MonitorMain(os.Args))
 	case engine.FileOpName:
 		os.Exit(engine.FileOpMain())
+	case changes.Name:
+		os.Exit(changes.Main())
 	default:
 		if code, ok := hidden(filepath.Base(name), os.Args); ok {
 			os.Exit(code)

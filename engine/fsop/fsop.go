@@ -82,16 +82,22 @@ func InUserNS(maps userns.IDMaps) Helper {
 // InMountNS starts it, as root, in a mount namespace of its own.
 func InMountNS() Helper {
 	return func(ctx context.Context, files []*os.File) (func() error, error) {
-		exe, _, err := sys.Self()
-		if err != nil {
-			return nil, err
-		}
-		f := sys.Fork{Flags: unix.CLONE_NEWNS, Path: exe, Args: []string{Name}, Env: os.Environ()}
-		for _, file := range files {
-			f.Files = append(f.Files, int(file.Fd()))
-		}
-		return f.Start(ctx)
+		return Start(ctx, Name, files)
 	}
+}
+
+// Start starts our binary by the name arg0, with files as its descriptors, in a
+// mount namespace of its own.
+func Start(ctx context.Context, arg0 string, files []*os.File) (wait func() error, err error) {
+	exe, _, err := sys.Self()
+	if err != nil {
+		return nil, err
+	}
+	f := sys.Fork{Flags: unix.CLONE_NEWNS, Path: exe, Args: []string{arg0}, Env: os.Environ()}
+	for _, file := range files {
+		f.Files = append(f.Files, int(file.Fd()))
+	}
+	return f.Start(ctx)
 }
 
 // call has the helper do r.

@@ -81,7 +81,7 @@ func CopyUp(ctx context.Context, mounts []specs.Mount, root string, copies []Cop
 			return os.NewSyscallError("make mounts private", err)
 		}
 		for _, m := range mounts {
-			if err := mount(m, root); err != nil {
+			if err := Mount(m, root); err != nil {
 				return fmt.Errorf("mount %s on %s: %w", m.Type, root, err)
 			}
 		}
@@ -126,7 +126,8 @@ func fill(ctx context.Context, from, to string) error {
 	return err
 }
 
-func mount(m specs.Mount, root string) error {
+// Mount mounts m, one of a root's, on root.
+func Mount(m specs.Mount, root string) error {
 	var flags uintptr
 	var data []string
 	chdir := ""

@@ -1,0 +1,138 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"coracle/engine/changes"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+// onFiles opens a container's files for do. An interrupt ends it in order: what
+// was begun is taken back, and who was paused goes on.
+func onFiles(c *cli.Context, t *tool, ref string, do func(ctx context.Context, f *changes.Files) error) error {
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	f, err := changes.Open(ctx, eng, ref, t.warn)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return do(ctx, f)
+}
+
+func newDiff(t *tool) *verb {
+	v := &verb{mixed: true, min: 1, max: 1}
+	v.Command = &cli.Command{
+		Usage:     "Inspect changes to files or directories on a container's filesystem",
+		ArgsUsage: "CONTAINER",
+	}
+	v.Action = func(c *cli.Context) error {
+		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
+			list, err := f.Diff(ctx)
+			if err != nil {
+				return err
+			}
+			for _, d := range list {
+				fmt.Fprintln(t.Out, d.Kind.String()+" "+d.Path)
+			}
+			return nil
+		})
+	}
+	return v
+}
+
+func newCommit(t *tool) *verb {
+	v := &verb{mixed: true, min: 1, max: 2}
+	v.Command = &cli.Command{
+		Usage:     "Create a new image from a container's changes",
+		ArgsUsage: "CONTAINER [REPOSITORY[:TAG]]",
+		Flags: []cli.Flag{
+			text("author", "a", `Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")`),
+			list("change", "c", "Apply Dockerfile instruction to the created image"),
+			text("message", "m", "Commit message"),
+			&cli.BoolFlag{Name: "pause", Aliases: []string{"p"}, Value: true, Usage: "Pause container during commit"},
+		},
+	}
+	v.Action = func(c *cli.Context) error {
+		opt := changes.CommitOptions{
+			Ref: c.Args().Get(1), Author: c.String("author"), Message: c.String("message"),
+			Changes: c.StringSlice("change"), Pause: c.Bool("pause"),
+		}
+		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
+			id, err := f.Commit(ctx, opt)
+			if err == nil {
+				fmt.Fprintln(t.Out, id)
+			}
+			return err
+		})
+	}
+	return v
+}
+
+func newExport(t *tool) *verb {
+	v := &verb{mixed: true, min: 1, max: 1}
+	v.Command = &cli.Command{
+		Usage:     "Export a container's filesystem as a tar archive",
+		ArgsUsage: "CONTAINER",
+		Flags:     []cli.Flag{text("output", "o", "Write to a file, instead of STDOUT")},
+	}
+	v.Action = func(c *cli.Context) error {
+		output := c.String("output")
+		if out, ok := t.Out.(*os.File); output == "" && ok && term.IsTerminal(int(out.Fd())) {
+			return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+		}
+		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
+			if output == "" {
+				return f.Export(ctx, t.Out)
+			}
+			if err := aside(output, func(w io.Writer) error { return f.Export(ctx, w) }); err != nil {
+				return fmt.Errorf("failed to export container: %w", err)
+			}
+			return nil
+		})
+	}
+	return v
+}
+
+// aside writes a file that appears when it is complete; a device is written to
+// as it is.
+func aside(name string, write func(io.Writer) error) error {
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() && !st.IsDir() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".tmp-"+filepath.Base(name))
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(0o600)
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package changes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"time"
+
+	"coracle/engine"
+	"coracle/image"
+	"coracle/image/change"
+
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/moby/api/types/container"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// CommitOptions are those of `commit`.
+type CommitOptions struct {
+	Ref     string // "" for none
+	Author  string
+	Message string
+	Changes []string
+	Pause   bool // a running container stands still while it is read
+}
+
+// Commit makes an image of the container's image and its changes, and returns
+// its ID. Nothing is seen of it in the store before it is complete.
+func (f *Files) Commit(ctx context.Context, opt CommitOptions) (string, error) {
+	c := f.held.Container
+	img, err := f.held.Store.Get(ctx, c.ImageID, "")
+	if err != nil {
+		return "", err
+	}
+	config := img.Config
+	config.Config = imageConfig(c.Config)
+	for _, line := range opt.Changes {
+		if err := change.Apply(&config.Config, line); err != nil {
+			return "", &engine.Error{Kind: engine.Invalid, Err: err}
+		}
+	}
+	layer, empty, err := f.layer(ctx, opt.Pause)
+	if err != nil {
+		return "", err
+	}
+	layers := img.Layers
+	if !empty {
+		layers = append(layers[:len(layers):len(layers)], layer)
+	}
+	now := time.Now().UTC()
+	config.Created, config.Author = &now, opt.Author
+	config.History = append(config.History[:len(config.History):len(config.History)], ocispec.History{
+		Created: &now, Author: opt.Author, Comment: opt.Message, EmptyLayer: empty,
+		CreatedBy: strings.Join(c.Config.Cmd, " "),
+	})
+	var refs []string
+	if opt.Ref != "" {
+		refs = []string{opt.Ref}
+	}
+	return f.held.Store.PutImage(ctx, config, layers, refs)
+}
+
+// layer stores the changes; empty: there are none.
+func (f *Files) layer(ctx context.Context, pause bool) (l image.Layer, empty bool, err error) {
+	j, err := f.tree("commit")
+	if err != nil {
+		return l, false, err
+	}
+	if pause && f.held.State.Running {
+		resume, err := f.pause()
+		if err != nil {
+			f.warn(fmt.Sprintf("container %s goes on while it is committed: %v", f.held.ID[:12], err))
+		} else {
+			defer resume()
+		}
+	}
+	r, w := io.Pipe()
+	entries := make(chan int, 1)
+	go func() {
+		a, err := f.do(ctx, j, nil, w)
+		n := 0
+		if a != nil {
+			n = a.Entries
+		}
+		entries <- n
+		w.CloseWithError(err)
+	}()
+	l, err = f.held.Store.PutLayer(ctx, r, "")
+	r.CloseWithError(err)
+	return l, <-entries == 0, err
+}
+
+// pause stops all processes of the container, by the freezer, or each by a
+// signal where there is none.
+func (f *Files) pause() (resume func(), err error) {
+	c := f.held.Container
+	d, err := f.held.Machine.Limits(c.Drivers.Limits)
+	if err != nil {
+		return nil, err
+	}
+	g, err := d.Open(c.ID, c.HostConfig.CgroupParent)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.Freeze(true); err == nil {
+		return func() {
+			if err := g.Freeze(false); err != nil {
+				f.warn("cannot thaw container " + c.ID[:12] + ": " + err.Error())
+			}
+		}, nil
+	} else if _, known, e := g.PIDs(); !known || e != nil || !errors.Is(err, syscall.ENOTSUP) {
+		g.Freeze(false) // it may be frozen in part
+		return nil, err
+	}
+	if err := g.Signal(syscall.SIGSTOP); err != nil {
+		g.Signal(syscall.SIGCONT)
+		return nil, err
+	}
+	return func() { g.Signal(syscall.SIGCONT) }, nil
+}
+
+// imageConfig is what an image keeps of a container's configuration.
+func imageConfig(c *container.Config) dockerspec.DockerOCIImageConfig {
+	out := dockerspec.DockerOCIImageConfig{
+		ImageConfig: ocispec.ImageConfig{
+			User: c.User, Env: append([]string(nil), c.Env...), Entrypoint: append([]string(nil), c.Entrypoint...),
+			Cmd: append([]string(nil), c.Cmd...), WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
+			Labels: map[string]string{}, Volumes: map[string]struct{}{}, ExposedPorts: map[string]struct{}{},
+		},
+	}
+	for k, v := range c.Labels {
+		out.Labels[k] = v
+	}
+	for v := range c.Volumes {
+		out.Volumes[v] = struct{}{}
+	}
+	for p := range c.ExposedPorts {
+		out.ExposedPorts[p.String()] = struct{}{}
+	}
+	out.OnBuild = append([]string(nil), c.OnBuild...)
+	out.Shell = append([]string(nil), c.Shell...)
+	if h := c.Healthcheck; h != nil {
+		out.Healthcheck = &dockerspec.HealthcheckConfig{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+	}
+	return out
+}
