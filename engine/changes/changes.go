@@ -210,7 +210,7 @@ func (f *Files) paths(op, path string) (*job, error) {
 	if snaps.Dir(c.ID) != "" && !c.View && len(j.Binds) == 0 {
 		return j, nil
 	}
-	if f.held.Machine.Report().Lacks(probe.NSMount) {
+	if !j.Users && f.held.Machine.Report().Lacks(probe.NSMount) {
 		return nil, &engine.Error{Kind: engine.Unavailable, Msg: "copy to or from a container that does not run: needs mount namespaces"}
 	}
 	j.Root = filepath.Join(c.RunDir, "rootfs")

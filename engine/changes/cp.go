@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/engine/spec"
 	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
@@ -331,7 +332,9 @@ func (f *Files) send(ctx context.Context, from *spot, dir, name string, archive 
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := packPath(ctx, fd, base, name, w)
+		p := newPacker(ctx, w)
+		p.mine = spec.UserNS(f.held.Drivers.Isolation) && os.Geteuid() != 0
+		err := p.path(fd, base, name)
 		w.CloseWithError(err)
 		done <- err
 	}()

@@ -363,17 +363,16 @@ func get(ctx context.Context, root int, p string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return packPath(ctx, w.top(), base, lastName(p), out)
+	return newPacker(ctx, out).path(w.top(), base, lastName(p))
 }
 
-// packPath writes the file base of a directory as name.
-func packPath(ctx context.Context, dirfd int, base, name string, out io.Writer) error {
+// path writes the file base of a directory as name, with all that is in it.
+func (p *packer) path(dirfd int, base, name string) error {
 	var st unix.Stat_t
 	if err := sys.Fstatat(dirfd, base, &st); err != nil {
 		return err
 	}
-	pk := newPacker(ctx, out)
-	if err := pk.put(name, dirfd, base, &st); err != nil {
+	if err := p.put(name, dirfd, base, &st); err != nil {
 		return err
 	}
 	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFDIR {
@@ -382,15 +381,15 @@ func packPath(ctx context.Context, dirfd int, base, name string, out io.Writer) 
 			return err
 		}
 		defer unix.Close(fd)
-		wk := &walker{ctx: ctx, union: union{kind: "flat"}}
-		wk.tell = func(_ container.ChangeType, p string, n *node) error {
-			return pk.put(name+p, n.fd, n.name, &n.st)
+		w := &walker{ctx: p.ctx, union: union{kind: "flat"}}
+		w.tell = func(_ container.ChangeType, below string, n *node) error {
+			return p.put(name+below, n.fd, n.name, &n.st)
 		}
-		if err := wk.walk("", nil, []dir{{fd, 0}}); err != nil {
+		if err := w.walk("", nil, []dir{{fd, 0}}); err != nil {
 			return err
 		}
 	}
-	return pk.w.Close()
+	return p.w.Close()
 }
 
 // lastName is the name that a path has in an archive: "." for a directory's

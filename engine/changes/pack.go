@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ type packer struct {
 	links map[inode]string
 	buf   []byte
 	count int
+	// mine: the caller's own files are root's, as a user namespace shows them.
+	mine bool
 }
 
 func newPacker(ctx context.Context, w io.Writer) *packer {
@@ -41,6 +44,12 @@ func (p *packer) put(name string, dirfd int, base string, st *unix.Stat_t) error
 	h := &tar.Header{
 		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
 		ModTime: time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)), Format: tar.FormatPAX,
+	}
+	if p.mine && h.Uid == os.Geteuid() {
+		h.Uid = 0
+	}
+	if p.mine && h.Gid == os.Getegid() {
+		h.Gid = 0
 	}
 	var err error
 	switch uint32(st.Mode) & unix.S_IFMT {

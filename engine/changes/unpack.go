@@ -40,7 +40,9 @@ type unpacker struct {
 	at    *way // the directory of the last entry
 	dir   string
 	times []dirTime
-	buf   []byte
+	// squashed: an owner was left out, and it was said.
+	squashed bool
+	buf      []byte
 }
 
 type owner struct{ UID, GID int }
@@ -279,7 +281,15 @@ func (u *unpacker) seal(fd int, base string, h *tar.Header) error {
 		uid, gid = u.owner.UID, u.owner.GID
 	}
 	if u.chown {
-		if err := sys.Fchownat(fd, base, uid, gid); err != nil {
+		err := sys.Fchownat(fd, base, uid, gid)
+		if u.users && errors.Is(err, unix.EINVAL) {
+			// No such ID in the user namespace.
+			if !u.squashed {
+				u.warn(fmt.Sprintf("%s: this user has no ID for owner %d:%d: it, and what else there is of the kind, becomes root's", h.Name, uid, gid))
+			}
+			u.squashed, err = true, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
