@@ -16,6 +16,7 @@ import (
 	"coracle/internal/sys"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/sys/mountinfo"
 	"github.com/moby/sys/user"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -139,6 +140,9 @@ func (j *job) compare(ctx context.Context, out io.Writer, a *answer) error {
 		}
 	}
 	w := &walker{ctx: ctx, union: union{kind: j.Kind}, made: j.Made}
+	if w.covered, err = j.mounted(); err != nil {
+		return err
+	}
 	if j.Op == "diff" {
 		enc := json.NewEncoder(out)
 		w.tell = func(kind container.ChangeType, path string, _ *node) error {
@@ -155,6 +159,9 @@ func (j *job) compare(ctx context.Context, out io.Writer, a *answer) error {
 		if j.Op == "commit" && strings.HasPrefix(n.name, aufsMark) {
 			return fmt.Errorf("%s: a layer cannot hold a name that begins with %q", path, aufsMark)
 		}
+		if n.covered && n.is(unix.S_IFREG) {
+			return p.hollow(name, &n.st)
+		}
 		return p.put(name, n.fd, n.name, &n.st)
 	}
 	err = w.walk("", old, fresh)
@@ -163,6 +170,21 @@ func (j *job) compare(ctx context.Context, out io.Writer, a *answer) error {
 		return err
 	}
 	return p.w.Close()
+}
+
+// mounted are the paths of a flat root that something is mounted on.
+func (j *job) mounted() (map[string]bool, error) {
+	if j.Kind != "flat" || len(j.New) == 0 {
+		return nil, nil
+	}
+	list, err := mountinfo.GetMounts(mountinfo.PrefixFilter(j.New[0]))
+	covered := map[string]bool{}
+	for _, m := range list {
+		if p, ok := strings.CutPrefix(m.Mountpoint, j.New[0]+"/"); ok {
+			covered["/"+p] = true
+		}
+	}
+	return covered, err
 }
 
 // mount mounts the root, if it is to be mounted, with its volumes, and opens it.

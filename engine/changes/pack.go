@@ -141,6 +141,15 @@ func (p *packer) regular(h *tar.Header, dirfd int, base string, st *unix.Stat_t)
 	return err
 }
 
+// hollow writes an empty file in the place of one that is covered by a mount.
+func (p *packer) hollow(name string, st *unix.Stat_t) error {
+	p.count++
+	return p.w.WriteHeader(&tar.Header{
+		Name: name, Typeflag: tar.TypeReg, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
+		ModTime: time.Unix(int64(st.Mtim.Sec), 0), Format: tar.FormatPAX,
+	})
+}
+
 // gone writes the mark of a deleted name (OCI image-spec, layer.md, "Whiteouts").
 func (p *packer) gone(name string) error {
 	p.count++

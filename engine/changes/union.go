@@ -28,6 +28,8 @@ type node struct {
 	fd   int // the directory that it is in; borrowed
 	at   int // the layer that it is of
 	st   unix.Stat_t
+	// covered: something is mounted on it, which is not to be looked at.
+	covered bool
 }
 
 func (n *node) is(mode uint32) bool { return uint32(n.st.Mode)&unix.S_IFMT == mode }

@@ -23,6 +23,9 @@ type walker struct {
 	made unix.Timespec
 	// tell is told of each change; n is nil for what was deleted.
 	tell func(kind container.ChangeType, path string, n *node) error
+	// covered are the paths on which something is mounted in a flat tree: the
+	// mounts of a container without a mount namespace are the host's too.
+	covered map[string]bool
 	// way are the directories that we are in and that nobody was told of yet.
 	way []told
 }
@@ -71,6 +74,8 @@ func (w *walker) pair(path string, was, is *node, old, fresh []dir) error {
 	switch {
 	case is == nil:
 		return w.change(container.ChangeDelete, path+"/"+was.name, nil)
+	case w.covered[path+"/"+is.name]:
+		return w.mountPoint(path+"/"+is.name, was, is, old)
 	case was == nil && old != nil && runtimes(path+"/"+is.name, is):
 		return nil
 	case was == nil:
@@ -108,6 +113,19 @@ func (w *walker) pair(path string, was, is *node, old, fresh []dir) error {
 		}()
 	}
 	return w.below(at, was, old, is, fresh)
+}
+
+// mountPoint tells of a place that something is mounted on, and of nothing that
+// is mounted: what lies beneath cannot be seen.
+func (w *walker) mountPoint(path string, was, is *node, old []dir) error {
+	is.covered = true
+	if is.is(unix.S_IFREG) {
+		is.st.Size = 0
+	}
+	if was != nil || old != nil && runtimes(path, is) {
+		return nil
+	}
+	return w.change(container.ChangeAdd, path, is)
 }
 
 // below goes into a directory; was is nil where all of it is new.
