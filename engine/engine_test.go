@@ -97,6 +97,7 @@ type harness struct {
 
 func newHarness(t *testing.T, wish string) *harness {
 	t.Helper()
+	backendstest.Need(t, wish, os.TempDir())
 	dir, err := os.MkdirTemp("", "coracle-engine")
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +107,6 @@ func newHarness(t *testing.T, wish string) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	backendstest.Need(t, wish)
 	h := &harness{t: t}
 	h.opt = Options{Root: filepath.Join(dir, "root"), Run: filepath.Join(dir, "run"), Wish: w, Warn: h.warn}
 	h.Engine = h.open()

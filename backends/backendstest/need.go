@@ -9,15 +9,15 @@ import (
 	"coracle/probe/probetest"
 )
 
-// Need skips the test where rungs ("isolation=userns,rootfs=copy") cannot be had,
-// by the name of the missing feature; see [probetest.Need].
-func Need(t testing.TB, rungs string) {
+// Need skips the test where rungs ("isolation=userns,rootfs=copy") cannot be had
+// with state below dir, by the name of the missing feature; see [probetest.Need].
+func Need(t testing.TB, rungs, dir string) {
 	t.Helper()
 	wish, err := backends.ParseWish(rungs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := probetest.Report(t)
+	r := probetest.Report(t, dir)
 	_, err = backends.Select(r, wish)
 	var refused *backends.WishError
 	switch {

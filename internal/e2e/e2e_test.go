@@ -77,7 +77,6 @@ type machine struct {
 // left on the host.
 func newMachine(t *testing.T, dir, backend string, uid int) *machine {
 	t.Helper()
-	backendstest.Need(t, backend)
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "coracle-e2e-"); err != nil {
@@ -89,6 +88,7 @@ func newMachine(t *testing.T, dir, backend string, uid int) *machine {
 			}
 		})
 	}
+	backendstest.Need(t, backend, dir)
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

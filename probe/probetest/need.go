@@ -36,26 +36,35 @@ func known(list string) map[probe.Feature]probe.State {
 	return out
 }
 
-// report is made once a process, in the directory for temporary files.
-var report = sync.OnceValues(func() (*probe.Report, error) {
-	return probe.Run(context.Background(), probe.Options{StateDir: os.TempDir()})
-})
+var (
+	mu sync.Mutex
+	// reports are made once a process and directory.
+	reports = map[string]*probe.Report{}
+)
 
-// Report is what the probe finds for the user that the test runs as.
-func Report(t testing.TB) *probe.Report {
+// Report is what the probe finds for the user that the test runs as, with state
+// in the directory dir: filesystems differ.
+func Report(t testing.TB, dir string) *probe.Report {
 	t.Helper()
-	r, err := report()
+	mu.Lock()
+	defer mu.Unlock()
+	if r := reports[dir]; r != nil {
+		return r
+	}
+	r, err := probe.Run(context.Background(), probe.Options{StateDir: dir})
 	if err != nil {
 		t.Fatalf("probe: %v", err)
 	}
+	reports[dir] = r
 	return r
 }
 
 // Need skips the test where a feature was found not to work, by that feature's
-// name. It fails where the kernel is known to have it.
+// name, in the directory for temporary files. It fails where the kernel is known to
+// have it.
 func Need(t testing.TB, features ...probe.Feature) {
 	t.Helper()
-	r := Report(t)
+	r := Report(t, os.TempDir())
 	for _, f := range features {
 		if res := r.Get(f); res.State == probe.No {
 			Missing(t, res)
