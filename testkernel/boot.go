@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/probe/probetest"
+	"coracle/testkernel/findings"
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/vm"
 )
@@ -55,6 +57,11 @@ func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(stri
 		}
 		c.Image, c.Modules, c.DTB, c.Machine = got.Image, got.Modules, got.DTB, k.Machine
 		c.Arch, c.Cgroups = k.GOARCH(), k.Cgroups
+		known, err := findings.Known(k.Name)
+		if err != nil {
+			return codeFailed, err
+		}
+		c.Env = append(c.Env, findings.NameEnv+"="+k.Name, probetest.KnownEnv+"="+known)
 	}
 	if c.Init, err = initProgram(arch); err != nil {
 		return codeFailed, err

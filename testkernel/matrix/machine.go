@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"coracle/probe/probetest"
+	"coracle/testkernel/findings"
 	"coracle/testkernel/kernels"
 	"coracle/testkernel/vm"
 )
@@ -95,7 +96,7 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	}
 	t := m.trees[k.GOARCH()]
 	words := []string{"TESTKERNEL=vm", "TESTKERNEL_NAME=" + k.Name, "TMPDIR=/tmp", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
-	has, err := known(k.Name)
+	has, err := findings.Known(k.Name)
 	if err != nil {
 		return fail(err)
 	}

@@ -4,28 +4,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"coracle/probe"
 	"coracle/testkernel/findings"
 )
-
-// known is what tests in the machine are told of its kernel: see
-// [probetest.KnownEnv].
-func known(kernel string) (string, error) {
-	want, err := findings.For(kernel, "root")
-	if err != nil {
-		return "", err
-	}
-	var words []string
-	for f, w := range want {
-		if w.State != "any" {
-			words = append(words, string(f)+"="+w.State)
-		}
-	}
-	slices.Sort(words)
-	return strings.Join(words, ","), nil
-}
 
 // featureName is how the probe's features are written.
 var featureName = regexp.MustCompile(`[a-z0-9_]+(\.[a-z0-9_]+)*`)
