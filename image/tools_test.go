@@ -3,7 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
-
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -260,12 +260,17 @@ func TestDocker(t *testing.T) {
 	}
 	fsck(t, s.dir)
 	clean(t, s)
-	dockerRefusals(t, host, s)
+	dockerRefusals(t, host, s, id, ours.ID)
 }
 
-// dockerRefusals holds our answers for bad names against Docker's.
-func dockerRefusals(t *testing.T, host string, s *Store) {
-	for _, ref := range []string{"Debian", "me/App", "a:b:c", "missing", "missing:1", "deadbeef", "sha256:12"} {
+// dockerRefusals holds our answers for bad names against Docker's. ids are those of
+// all images that one of the two has.
+func dockerRefusals(t *testing.T, host string, s *Store, ids ...string) {
+	prefix := "sha256:12"
+	for n := 0x13; slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, prefix) }); n++ {
+		prefix = fmt.Sprintf("sha256:%02x", n)
+	}
+	for _, ref := range []string{"Debian", "me/App", "a:b:c", "missing", "missing:1", "deadbeef", prefix} {
 		out, err := exec.Command("docker", "-H", host, "image", "inspect", ref).CombinedOutput()
 		if err == nil {
 			t.Fatalf("docker has %s", ref)
