@@ -85,7 +85,12 @@ type Bundle struct {
 	GroupAdd []string // additional groups, names or numbers
 	// Loopback brings lo up in the container's own network namespace.
 	Loopback bool
-	Nice     int
+	// Net is asked, after Joined, for what the first process does in the
+	// container's own network namespace before it makes its root. Opened gets
+	// the descriptors that it opened there, before the program is executed.
+	Net    func() (*Net, error)
+	Opened func(files map[string]*os.File) error
+	Nice   int
 }
 
 // Entry is one more process for a running container.
