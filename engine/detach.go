@@ -242,7 +242,7 @@ func (e *Engine) watch(ctx context.Context, cancel func(), id string, signals <-
 			}
 		}
 	}()
-	l, err = e.begin(ctx, c, nil, nil)
+	l, err = e.begin(ctx, c, &Attended{})
 	if err != nil {
 		report(wrapStart(c, err))
 		return 125

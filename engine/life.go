@@ -36,6 +36,8 @@ type life struct {
 	c     *record.Container
 	mon   *record.Lock
 	state record.State
+	// with is who runs it in the foreground; nobody but zero values without.
+	with *Attended
 
 	snaps snapshot.Driver
 	iso   isolate.Driver
@@ -58,8 +60,8 @@ type life struct {
 // begin takes the monitor's lock, builds everything and starts the first
 // process. The object lock is held by the caller, or by the process that waits
 // for the caller. When it fails nothing is left but the state that says why.
-func (e *Engine) begin(ctx context.Context, c *record.Container, sink *stream.Sink, size func() (rows, cols uint16)) (*life, error) {
-	l := &life{e: e, c: c}
+func (e *Engine) begin(ctx context.Context, c *record.Container, with *Attended) (*life, error) {
+	l := &life{e: e, c: c, with: with}
 	var err error
 	if l.mon, err = c.LockMonitor(); err != nil {
 		if errors.Is(err, record.ErrBusy) {
@@ -86,7 +88,7 @@ func (e *Engine) begin(ctx context.Context, c *record.Container, sink *stream.Si
 		l.mon.Release()
 		return nil, err
 	}
-	if err := l.start(ctx, sink, size); err != nil {
+	if err := l.start(ctx); err != nil {
 		l.failed(err)
 		return nil, err
 	}
@@ -115,7 +117,7 @@ func (l *life) failed(err error) {
 	l.mon.Release()
 }
 
-func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, cols uint16)) error {
+func (l *life) start(ctx context.Context) error {
 	if err := l.describe(); err != nil {
 		return err
 	}
@@ -125,13 +127,13 @@ func (l *life) start(ctx context.Context, sink *stream.Sink, size func() (rows, 
 	if err := l.assemble(); err != nil {
 		return err
 	}
-	if err := l.streams(sink); err != nil {
+	if err := l.streams(l.with.sink()); err != nil {
 		return err
 	}
 	b := l.bundle
 	b.IO.Stdin, b.IO.Stdout, b.IO.Stderr = l.pump.Child()
 	b.IO.Terminal = l.c.Config.Tty
-	if size != nil {
+	if size := sizeOf(l.c, l.with.Streams); size != nil {
 		b.IO.Rows, b.IO.Cols = size()
 	} else {
 		b.IO.Rows, b.IO.Cols = uint16(l.c.HostConfig.ConsoleSize[0]), uint16(l.c.HostConfig.ConsoleSize[1])
@@ -168,6 +170,11 @@ func (l *life) describe() (err error) {
 		return err
 	}
 	p := l.plan
+	if l.with.Amend != nil {
+		if err := l.with.Amend(p.Spec, c.RunDir); err != nil {
+			return err
+		}
+	}
 	l.bundle = &isolate.Bundle{
 		ID: c.ID, Spec: p.Spec, RunDir: c.RunDir, Init: p.Init, Agent: c.Drivers.Agent(),
 		Seccomp: early(p.Seccomp), User: p.User, GroupAdd: p.GroupAdd, Loopback: p.Loopback,
@@ -285,7 +292,7 @@ func (l *life) makeGroup(d limits.Driver) error {
 func (l *life) streams(sink *stream.Sink) (err error) {
 	c := l.c
 	opt := stream.Options{Tty: c.Config.Tty, Stdin: c.Config.OpenStdin}
-	if c.HostConfig.LogConfig.Type != "none" {
+	if c.HostConfig.LogConfig.Type != "none" && !l.with.NoLog {
 		o, err := logs.ParseOptions(c.HostConfig.LogConfig.Config)
 		if err != nil {
 			return invalid(err)
@@ -321,6 +328,9 @@ func (l *life) announce() error {
 	}
 	if err == nil && l.c.PIDFile != "" {
 		err = record.WriteFile(l.c.PIDFile, []byte(strconv.Itoa(s.Pid)+"\n"), 0o644, false)
+	}
+	if err == nil && l.with.Started != nil {
+		l.with.Started(s.Pid)
 	}
 	if err != nil {
 		l.proc.Signal(syscall.SIGKILL)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"os/signal"
 	"syscall"
 
 	"coracle/engine/record"
@@ -44,38 +42,7 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 		code, _, err := e.Attach(ctx, c.ID, s)
 		return code, err
 	}
-	// A write to a broken pipe is to be an error and not our end. Not ignored:
-	// the container would inherit that.
-	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE)
-	defer signal.Stop(pipe)
-
-	lock, err := e.store.Lock(c)
-	if err != nil {
-		return 125, noContainer(ref, err)
-	}
-	l, err := e.begin(ctx, c, sinkOf(s), sizeOf(c, s))
-	if err != nil {
-		if c.HostConfig.AutoRemove && !isKind(err, NotModified) {
-			if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {
-				e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
-			}
-		}
-		lock.Release()
-		return 125, wrapStart(c, err)
-	}
-	lock.Release()
-	stop := context.AfterFunc(ctx, func() { l.proc.Signal(syscall.SIGKILL) })
-	defer stop()
-	done := make(chan struct{})
-	defer close(done)
-	go relay(l, s, done)
-	if s.Stdin != nil {
-		go l.pump.Feed(s.Stdin)
-	} else if c.Config.OpenStdin && c.Config.StdinOnce {
-		l.pump.CloseStdin()
-	}
-	return l.wait(), nil
+	return attend(ctx, e, c, ref, &Attended{Streams: s, reader: true})
 }
 
 func sinkOf(s Streams) *stream.Sink {
@@ -90,21 +57,6 @@ func sizeOf(c *record.Container, s Streams) func() (rows, cols uint16) {
 		return nil
 	}
 	return s.Size
-}
-
-// relay passes the caller's signals on.
-func relay(l *life, s Streams, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case sig, ok := <-s.Signals:
-			if !ok {
-				return
-			}
-			l.signal(sig, s.Size)
-		}
-	}
 }
 
 func isKind(err error, k Kind) bool {
