@@ -5,10 +5,12 @@ import (
 	"runtime"
 	"unsafe"
 
+	"coracle/internal/sys"
+
 	"golang.org/x/sys/unix"
 )
 
-func callFeatures() []Feature { return []Feature{PIDFD, OpenAt2, OPath, MemFD} }
+func callFeatures() []Feature { return []Feature{PIDFD, OpenAt2, OPath, MemFD, RlimitData} }
 
 // probeCalls makes calls that touch nothing but our own descriptors.
 func probeCalls(e *env) []Result {
@@ -23,7 +25,35 @@ func probeCalls(e *env) []Result {
 			return unix.MemfdCreate("coracle-probe", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 		}),
 		closing(e, trial{f: OPath, what: "open with O_PATH", mend: "a kernel of 2.6.39 or newer"}, openPath),
+		rlimitData(e),
 	}
+}
+
+// rlimitData tells whether RLIMIT_DATA counts private memory that is mapped, as
+// since Linux 4.7, and not only what brk(2) gave. A child turns a page into data
+// (mprotect(2) asks the same question as mmap(2)).
+func rlimitData(e *env) Result {
+	t := trial{f: RlimitData, what: "RLIMIT_DATA on mapped memory", mend: "a kernel of 4.7 or newer, without ignore_rlimit_data"}
+	page, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return unknown(t.f, err.Error())
+	}
+	defer unix.Munmap(page)
+	limit := [2]uintptr{1, 1}
+	var s sys.Script
+	s.Must(unix.SYS_SETRLIMIT, unix.RLIMIT_DATA, s.Mem(unsafe.Slice((*byte)(unsafe.Pointer(&limit)), int(unsafe.Sizeof(limit)))))
+	data := s.Do(unix.SYS_MPROTECT, s.Mem(page), uintptr(len(page)), unix.PROT_READ|unix.PROT_WRITE)
+	answers, err := s.Run()
+	runtime.KeepAlive(&limit)
+	switch {
+	case err != nil || !answers[data].Done:
+		return unknown(t.f, t.what+": no child could try it")
+	case answers[data].Err() == nil:
+		err = errors.New("it is not held to it")
+	case !isErr(answers[data].Err(), unix.ENOMEM):
+		err = answers[data].Err()
+	}
+	return t.result(e, err)
 }
 
 // openPath: a kernel that does not know O_PATH opens the directory, and then

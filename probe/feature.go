@@ -81,6 +81,7 @@ const (
 	Subreaper     Feature = "subreaper"
 	CapsAmbient   Feature = "caps.ambient"
 	CapsBounding  Feature = "caps.bounding"
+	RlimitData    Feature = "rlimit.data"
 
 	PIDFD   Feature = "pidfd"
 	OpenAt2 Feature = "openat2"

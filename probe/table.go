@@ -52,7 +52,7 @@ func Groups() []Group {
 			{Cgroup1BlkIO, "block I/O"}, {Cgroup1NetCls, "network classes"}, {Cgroup1HugeTLB, "huge pages"}, {Cgroup1PerfEvnt, "perf events"},
 		}},
 		{"confinement", []Titled{
-			{SeccompFilter, "seccomp filter"}, {NoNewPrivs, "no new privileges"}, {CapsBounding, "bounding capabilities"}, {CapsAmbient, "ambient capabilities"},
+			{SeccompFilter, "seccomp filter"}, {NoNewPrivs, "no new privileges"}, {CapsBounding, "bounding capabilities"}, {CapsAmbient, "ambient capabilities"}, {RlimitData, "a limit on mapped memory"},
 		}},
 		{"system calls", []Titled{
 			{PIDFD, "process descriptors"}, {OpenAt2, "openat2"}, {OPath, "O_PATH"}, {MemFD, "memory files"}, {Subreaper, "subreaper"},

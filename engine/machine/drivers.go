@@ -72,7 +72,7 @@ func (m *Machine) Limits(rung string) (limits.Driver, error) {
 		}
 		return cgroup1.New(opt), nil
 	case "rlimits", "":
-		return rlimits.New(), nil
+		return rlimits.New(m.report.Has(probe.RlimitData)), nil
 	}
 	return nil, fmt.Errorf("limits: this program has no driver %q", rung)
 }

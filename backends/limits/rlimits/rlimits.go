@@ -17,25 +17,33 @@ import (
 )
 
 // Driver is the rung "rlimits".
-type Driver struct{}
+type Driver struct{ memory string }
 
 var (
 	_ limits.Driver = Driver{}
 	_ limits.Group  = (*group)(nil)
 )
 
-// New makes the driver; it needs nothing of the kernel.
-func New() Driver { return Driver{} }
+// New makes the driver; it needs nothing of the kernel. dataCounts: RLIMIT_DATA
+// counts mapped memory here (probe.RlimitData). Else memory is held by
+// RLIMIT_AS, which also counts what a program only reserves: programs of Go and
+// Java reserve many times what they use, and do not start.
+func New(dataCounts bool) Driver {
+	if dataCounts {
+		return Driver{memory: "RLIMIT_DATA"}
+	}
+	return Driver{memory: "RLIMIT_AS"}
+}
 
 // Name is the rung's name.
 func (Driver) Name() string { return "rlimits" }
 
 // Create turns r into limits for each process.
-func (Driver) Create(id, parent string, r *specs.LinuxResources) (limits.Group, []limits.Unhonoured, error) {
+func (d Driver) Create(id, parent string, r *specs.LinuxResources) (limits.Group, []limits.Unhonoured, error) {
 	if _, _, err := cgfile.Name(id, parent); err != nil {
 		return nil, nil, err
 	}
-	g := &group{}
+	g := &group{memory: d.memory}
 	not := g.set(r)
 	if parent != "" {
 		not = append(not, limits.Unhonoured{Limit: "--cgroup-parent", Why: "there are no control groups"})
@@ -44,14 +52,15 @@ func (Driver) Create(id, parent string, r *specs.LinuxResources) (limits.Group, 
 }
 
 // Open returns a group that knows no limits: they are in the processes.
-func (Driver) Open(id, parent string) (limits.Group, error) {
+func (d Driver) Open(id, parent string) (limits.Group, error) {
 	if _, _, err := cgfile.Name(id, parent); err != nil {
 		return nil, err
 	}
-	return &group{}, nil
+	return &group{memory: d.memory}, nil
 }
 
 type group struct {
+	memory  string // the resource limit that stands for --memory
 	rlimits []specs.POSIXRlimit
 	nice    int
 }
@@ -65,8 +74,8 @@ func (g *group) set(r *specs.LinuxResources) []limits.Unhonoured {
 	add := func(limit, why string) { not = append(not, limits.Unhonoured{Limit: limit, Why: why}) }
 	if m := r.Memory; m != nil {
 		if n := positive(m.Limit); n > 0 {
-			g.rlimit("RLIMIT_AS", n)
-			add("--memory", "no memory control group: each process by itself may map this much address space (RLIMIT_AS), all together more")
+			g.rlimit(g.memory, n)
+			add("--memory", "no memory control group: each process by itself may have this much "+heldBy(g.memory)+", all together more")
 		}
 		if positive(m.Swap) > 0 {
 			add("--memory-swap", "no memory control group")
@@ -92,6 +101,13 @@ func (g *group) set(r *specs.LinuxResources) []limits.Unhonoured {
 	}
 	others(r, add)
 	return not
+}
+
+func heldBy(limit string) string {
+	if limit == "RLIMIT_DATA" {
+		return "memory of its own (RLIMIT_DATA)"
+	}
+	return "address space (RLIMIT_AS), which is more than it uses"
 }
 
 func others(r *specs.LinuxResources, add func(limit, why string)) {

@@ -2,6 +2,7 @@ package rlimits
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 
 func TestWhatStandsInIsSaid(t *testing.T) {
 	mem, pids, shares := int64(64<<20), int64(50), uint64(512)
-	g, not, err := New().Create("c1", "", &specs.LinuxResources{
+	g, not, err := New(false).Create("c1", "", &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: &mem}, Pids: &specs.LinuxPids{Limit: &pids}, CPU: &specs.LinuxCPU{Shares: &shares},
 	})
 	if err != nil {
@@ -32,7 +33,21 @@ func TestWhatStandsInIsSaid(t *testing.T) {
 	if err := g.Signal(syscall.SIGKILL); !errors.Is(err, syscall.ENOTSUP) {
 		t.Error(err)
 	}
-	if _, not, err := New().Create("c1", "", nil); err != nil || len(not) != 0 {
+	if _, not, err := New(true).Create("c1", "", nil); err != nil || len(not) != 0 {
 		t.Errorf("nothing asked, %v not honoured, %v", not, err)
+	}
+}
+
+func TestMemoryIsWhatIsUsedWhereTheKernelCounts(t *testing.T) {
+	mem := int64(64 << 20)
+	g, not, err := New(true).Create("c1", "", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &mem}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := g.Rlimits(); len(r) != 1 || r[0].Type != "RLIMIT_DATA" || r[0].Hard != 64<<20 {
+		t.Errorf("%v", r)
+	}
+	if len(not) != 1 || !strings.Contains(not[0].Why, "RLIMIT_DATA") {
+		t.Errorf("not honoured: %+v", not)
 	}
 }
