@@ -70,10 +70,11 @@ type API interface {
 	SnapshotLayers(img *Image) []snapshot.Layer
 	Import(ctx context.Context, r io.Reader, opt ImportOptions) (id string, err error)
 	// Load reads docker-archive and OCI archives, plain, gzip or zstd.
-	// progress may be nil.
-	Load(ctx context.Context, r io.Reader, progress func(string)) ([]Loaded, error)
+	Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loaded, error)
 	Tag(ctx context.Context, source, target string) error
 	// Remove untags ref, or deletes the image when ref is an ID or its last
 	// tag; it returns Docker's lines: "Untagged: …", "Deleted: …".
 	Remove(ctx context.Context, ref string, opt RemoveOptions) ([]string, error)
+	// Save writes images as `docker save` does.
+	Save(ctx context.Context, w io.Writer, refs []string, opt SaveOptions) error
 }

@@ -72,7 +72,7 @@ func (s *layout) lookup(ref string) (*ocispec.Index, []ocispec.Descriptor, error
 		if found, err := s.find(idx, ref); err == nil {
 			// The same manifest, or another of the same image.
 			_, id, _ := strings.Cut(found[0].Annotations[configAnnotation], ":")
-			if idx, ok = some(b, found[0].Digest.Encoded(), id); ok {
+			if idx, ok = some(b, strings.TrimPrefix(string(found[0].Digest), "sha256:"), id); ok {
 				return idx, found, nil
 			}
 		}

@@ -25,7 +25,7 @@ func TestKilledChild(t *testing.T) {
 	fmt.Println("ready")
 	for i := 0; ; i++ {
 		in := dockerArchive(t, []string{"loaded"}, tree(t, "base"), tree(t, fmt.Sprint(i)))
-		if _, err := s.Load(context.Background(), bytes.NewReader(in), nil); err != nil {
+		if _, err := s.Load(context.Background(), bytes.NewReader(in), LoadOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Import(context.Background(), bytes.NewReader(tree(t, fmt.Sprint("i", i))), ImportOptions{Ref: "imported"}); err != nil {
@@ -63,7 +63,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Load(context.Background(), bytes.NewReader(dockerArchive(t, []string{"after"}, tree(t, "after"))), nil); err != nil {
+	if _, err := s.Load(context.Background(), bytes.NewReader(dockerArchive(t, []string{"after"}, tree(t, "after"))), LoadOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Remove(context.Background(), "after", RemoveOptions{}); err != nil {

@@ -14,18 +14,29 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// LoadOptions say what of an archive is taken.
+type LoadOptions struct {
+	// Platform is the build to take of images that have several; "": all, this
+	// machine's first.
+	Platform string
+	// Dir is read instead of a stream: an OCI image layout.
+	Dir string
+	// Progress, which may be nil, is told of each layer that was checked.
+	Progress func(string)
+}
+
 // Load implements API. All images of the archive come in, or none does.
-func (s *Store) Load(ctx context.Context, r io.Reader, progress func(string)) ([]Loaded, error) {
+func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loaded, error) {
+	want, err := platform.Parse(opt.Platform)
+	if err != nil {
+		return nil, err
+	}
 	st, err := s.newStage()
 	if err != nil {
 		return nil, err
 	}
 	defer st.close()
-	a, err := archive.Read(ctx, r, st.dir)
-	if err != nil {
-		return nil, loadError(err)
-	}
-	images, err := a.Images(ctx, platform.Machine(), progress)
+	images, err := read(ctx, r, st.dir, want, opt)
 	if err != nil {
 		return nil, loadError(err)
 	}
@@ -56,6 +67,25 @@ func (s *Store) Load(ctx context.Context, r io.Reader, progress func(string)) ([
 		return nil, loadError(err)
 	}
 	return out, nil
+}
+
+// read gives the images of an archive, whose files it puts below dir.
+func read(ctx context.Context, r io.Reader, dir string, want ocispec.Platform, opt LoadOptions) ([]archive.Image, error) {
+	var a *archive.Archive
+	var err error
+	if opt.Dir != "" {
+		a, err = archive.ReadDir(ctx, opt.Dir, dir)
+	} else {
+		a, err = archive.Read(ctx, r, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.Images(ctx, want, opt.Progress)
+	if err != nil || opt.Platform == "" {
+		return images, err
+	}
+	return archive.Only(images, want)
 }
 
 // LoadError says why an archive was refused, or what failed.

@@ -63,7 +63,7 @@ func TestLoadPlatforms(t *testing.T) {
 	index := l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{other, mine, att}})
 	index["annotations"] = map[string]string{"io.containerd.image.name": "docker.io/me/multi:1", "org.opencontainers.image.ref.name": "1"}
 	s := newStore(t)
-	got, err := s.Load(ctx, bytes.NewReader(l.tar(index)), nil)
+	got, err := s.Load(ctx, bytes.NewReader(l.tar(index)), LoadOptions{})
 	if err != nil || len(got) != 1 || len(got[0].Refs) != 1 || got[0].Refs[0] != "me/multi:1" {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -89,7 +89,7 @@ func TestLoadPlatforms(t *testing.T) {
 	}
 	alone["annotations"] = map[string]string{"io.containerd.image.name": "docker.io/me/alone:1"}
 	for _, again := range [][]byte{l.tar(index), l.tar(alone)} {
-		if _, err := s.Load(ctx, bytes.NewReader(again), nil); err != nil {
+		if _, err := s.Load(ctx, bytes.NewReader(again), LoadOptions{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -101,12 +101,12 @@ func TestLoadPlatforms(t *testing.T) {
 	fsck(t, s.dir)
 	clean(t, s)
 	// One manifest for another machine may be for an emulator.
-	if got, err := s.Load(ctx, bytes.NewReader(l.tar(other)), nil); err != nil || len(got) != 1 {
+	if got, err := s.Load(ctx, bytes.NewReader(l.tar(other)), LoadOptions{}); err != nil || len(got) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	foreign := l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{other, third}})
 	s = newStore(t)
-	if got, err = s.Load(ctx, bytes.NewReader(l.tar(foreign)), nil); err != nil || len(got) != 1 {
+	if got, err = s.Load(ctx, bytes.NewReader(l.tar(foreign)), LoadOptions{}); err != nil || len(got) != 1 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if _, err = s.Get(ctx, got[0].ID, ""); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "linux/s390x, linux/riscv64") {
@@ -161,7 +161,7 @@ func slicesOf(v any, n int) []any {
 func refuse(t *testing.T, what string, in []byte) {
 	t.Helper()
 	s := newStore(t)
-	_, err := s.Load(context.Background(), bytes.NewReader(in), nil)
+	_, err := s.Load(context.Background(), bytes.NewReader(in), LoadOptions{})
 	if !errors.Is(err, ErrInvalid) {
 		t.Errorf("%s: %v", what, err)
 	} else {
@@ -222,7 +222,7 @@ func TestLoadLinks(t *testing.T) {
 	in := tarOf(t, entry{name: "c", body: c}, entry{name: "a/", kind: tar.TypeDir}, entry{name: "b/layer.tar", kind: tar.TypeSymlink, link: "../a/layer.tar"},
 		entry{name: "a/layer.tar", body: l}, entry{name: "manifest.json", body: `[{"Config":"c","RepoTags":null,"Layers":["a/layer.tar","b/layer.tar"]}]`})
 	s := newStore(t)
-	got, err := s.Load(context.Background(), bytes.NewReader(in), nil)
+	got, err := s.Load(context.Background(), bytes.NewReader(in), LoadOptions{})
 	if err != nil || got[0].ID != "sha256:"+sum(c) || len(got[0].Refs) != 0 {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -245,7 +245,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := s.Load(context.Background(), bytes.NewReader(in), nil); err == nil {
+		if got, err := s.Load(context.Background(), bytes.NewReader(in), LoadOptions{}); err == nil {
 			for _, g := range got {
 				if _, err := s.Get(context.Background(), g.ID, ""); err != nil {
 					t.Fatalf("%+v: %v", g, err)

@@ -109,7 +109,7 @@ func TestReaderErrorsStay(t *testing.T) {
 			_, err := s.Import(context.Background(), r, ImportOptions{})
 			return err
 		},
-		"load": func(r io.Reader) error { _, err := s.Load(context.Background(), r, nil); return err },
+		"load": func(r io.Reader) error { _, err := s.Load(context.Background(), r, LoadOptions{}); return err },
 	} {
 		err := run(io.MultiReader(bytes.NewReader(half), failing{&os.PathError{Op: "read", Path: "x", Err: syscall.EIO}}))
 		if !errors.Is(err, syscall.EIO) {
@@ -185,7 +185,7 @@ func TestRemove(t *testing.T) {
 	s := newStore(t)
 	shared, own := tree(t, "shared"), tree(t, "own")
 	for _, a := range [][]byte{dockerArchive(t, []string{"a:1", "b:1"}, shared, own), dockerArchive(t, []string{"c:1"}, shared)} {
-		if _, err := s.Load(ctx, bytes.NewReader(a), nil); err != nil {
+		if _, err := s.Load(ctx, bytes.NewReader(a), LoadOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -229,7 +229,7 @@ func TestRemoveDamaged(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t)
 	in := dockerArchive(t, []string{"a:1"}, tree(t, "x"))
-	if _, err := s.Load(ctx, bytes.NewReader(in), nil); err != nil {
+	if _, err := s.Load(ctx, bytes.NewReader(in), LoadOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	img, _ := s.Get(ctx, "a:1", "")
@@ -244,7 +244,7 @@ func TestRemoveDamaged(t *testing.T) {
 	if !errors.Is(err, ErrDamaged) {
 		t.Errorf("%v", err)
 	}
-	if _, err := s.Load(ctx, bytes.NewReader(in), nil); err != nil { // mends
+	if _, err := s.Load(ctx, bytes.NewReader(in), LoadOptions{}); err != nil { // mends
 		t.Fatal(err)
 	}
 	fsck(t, s.dir)
@@ -319,11 +319,11 @@ func TestFullAndReadOnly(t *testing.T) {
 		t.Errorf("import: %v", err)
 	}
 	clean(t, s)
-	if _, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"x"}, big)), nil); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrInvalid) {
+	if _, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"x"}, big)), LoadOptions{}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrInvalid) {
 		t.Errorf("load: %v", err)
 	}
 	clean(t, s)
-	if _, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"x"}, tree(t, "x"))), nil); err != nil {
+	if _, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"x"}, tree(t, "x"))), LoadOptions{}); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 	if fsck(t, s.dir) != 1 {
@@ -351,7 +351,7 @@ func TestConcurrent(t *testing.T) {
 			s, _ := Open(s.dir)             // as another process would
 			seed := strconv.Itoa(i / 2 % 5) // four loads of each image
 			in := dockerArchive(t, []string{"n" + strconv.Itoa(i)}, tree(t, "base"), tree(t, seed))
-			if _, err := s.Load(ctx, bytes.NewReader(in), nil); err != nil {
+			if _, err := s.Load(ctx, bytes.NewReader(in), LoadOptions{}); err != nil {
 				t.Error(err)
 			}
 			if _, err := s.Import(ctx, bytes.NewReader(tree(t, "gone")), ImportOptions{Ref: "gone" + strconv.Itoa(i)}); err != nil {

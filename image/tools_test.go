@@ -38,7 +38,7 @@ func loadFile(t *testing.T, s *Store, path string) []Loaded {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	l, err := s.Load(context.Background(), f, nil)
+	l, err := s.Load(context.Background(), f, LoadOptions{})
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -83,7 +83,7 @@ func TestSkopeo(t *testing.T) {
 				b = pack(t, program, b)
 			}
 			into := newStore(t)
-			l, err := into.Load(ctx, bytes.NewReader(b), nil)
+			l, err := into.Load(ctx, bytes.NewReader(b), LoadOptions{})
 			if err != nil {
 				t.Fatalf("%s %s: %v", to, program, err)
 			}
@@ -261,6 +261,7 @@ func TestDocker(t *testing.T) {
 	fsck(t, s.dir)
 	clean(t, s)
 	dockerRefusals(t, host, s, id, ours.ID)
+	dockerLoads(t, docker)
 }
 
 // dockerRefusals holds our answers for bad names against Docker's. ids are those of

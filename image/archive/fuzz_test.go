@@ -35,6 +35,8 @@ func FuzzManifest(f *testing.F) {
 		`"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%s","size":%d}]}`, hexOf(config), len(config), hexOf(layer), len(layer))
 	f.Add("index.json", fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d}]}`, hexOf(m), len(m)), m)
 	f.Add("index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:"}]}`, `{"manifests":null}`)
+	f.Add("index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:`+hexOf(`{"manifests":[{}]}`)+`","size":18}]}`, `{"manifests":[{}]}`)
+	f.Add("repositories", `{"a":{"b":"c"}}`, "")
 	f.Fuzz(func(t *testing.T, name, body, manifest string) {
 		dir, err := os.MkdirTemp("", "fuzz")
 		if err != nil {

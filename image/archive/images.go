@@ -8,6 +8,7 @@ import (
 
 	"coracle/image/codec"
 	"coracle/image/name"
+	"coracle/image/platform"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -44,12 +45,12 @@ func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress fu
 	var images []Image
 	var err error
 	switch {
-	case a.has("manifest.json"): // Docker 25 and later writes index.json too, with less of the names
+	case a.has("manifest.json") && !a.many(): // Docker 25 and later writes index.json too
 		images, err = a.docker()
 	case a.has("index.json"):
 		images, err = a.oci(want)
 	case a.has("repositories"):
-		return nil, invalid("made by Docker before 1.10, without manifest.json")
+		images, err = a.legacy(ctx)
 	default:
 		return nil, invalid("neither docker-archive nor OCI archive: no manifest.json, no index.json")
 	}
@@ -65,6 +66,48 @@ func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress fu
 		}
 	}
 	return images, nil
+}
+
+// many tells whether index.json leads to an image for several platforms, of which
+// manifest.json can name one only.
+func (a *Archive) many() bool {
+	var idx ocispec.Index
+	if !a.has("index.json") || a.json("index.json", &idx) != nil {
+		return false
+	}
+	for _, d := range idx.Manifests {
+		if d.MediaType != ocispec.MediaTypeImageIndex && d.MediaType != dockerList {
+			continue
+		}
+		if found, err := a.walk(d, 0); err == nil && len(found) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// Only keeps of each image the build that serves want best. An image that has none
+// is an error.
+func Only(images []Image, want ocispec.Platform) ([]Image, error) {
+	var out []Image
+	for len(images) > 0 {
+		n := 1
+		for n < len(images) && images[n].Also {
+			n++
+		}
+		have := make([]ocispec.Platform, n)
+		for i := range have {
+			have[i] = images[i].Platform
+		}
+		best := platform.Best(want, have)
+		if best < 0 {
+			return nil, &platform.Error{Want: want, Have: have}
+		}
+		one := images[best]
+		one.Names, one.Also = images[0].Names, false
+		out, images = append(out, one), images[n:]
+	}
+	return out, nil
 }
 
 func (a *Archive) has(name string) bool {

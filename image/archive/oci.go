@@ -3,6 +3,7 @@ package archive
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"coracle/image/codec"
 	"coracle/image/name"
@@ -148,8 +149,9 @@ func (a *Archive) walk(d ocispec.Descriptor, depth int) ([]ocispec.Descriptor, e
 	}
 	var out []ocispec.Descriptor
 	for _, m := range idx.Manifests {
-		// An archive may hold one platform's blobs of an index for many.
-		if _, err := a.lookup(blobName(m)); err != nil {
+		// An archive may hold one platform's blobs of an index for many, and
+		// Docker with containerd's store writes the manifests of the others.
+		if !a.whole(m) {
 			continue
 		}
 		sub, err := a.walk(m, depth+1)
@@ -167,13 +169,33 @@ func (a *Archive) walk(d ocispec.Descriptor, depth int) ([]ocispec.Descriptor, e
 	return out, nil
 }
 
+// whole tells whether what a manifest of an index needs is here. What cannot be
+// read is: the error comes when it is used.
+func (a *Archive) whole(d ocispec.Descriptor) bool {
+	if _, err := a.lookup(blobName(d)); err != nil {
+		return false
+	}
+	if d.MediaType != ocispec.MediaTypeImageManifest && d.MediaType != dockerManifest {
+		return true
+	}
+	var m ocispec.Manifest
+	if _, err := a.blobJSON(d, &m); err != nil {
+		return true
+	}
+	return !slices.ContainsFunc(append(m.Layers, m.Config), func(d ocispec.Descriptor) bool {
+		_, err := a.lookup(blobName(d))
+		return err != nil
+	})
+}
+
+// blobName does not ask the digest for its parts: it panics where it has none.
 func blobName(d ocispec.Descriptor) string {
-	return "blobs/" + d.Digest.Algorithm().String() + "/" + d.Digest.Encoded()
+	return "blobs/" + strings.Replace(string(d.Digest), ":", "/", 1)
 }
 
 // blob finds a descriptor's file; its digest was checked as it was read.
 func (a *Archive) blob(d ocispec.Descriptor) (*File, error) {
-	if !name.IsDigest(string(d.Digest)) || d.Digest.Algorithm() != "sha256" {
+	if !name.IsDigest(string(d.Digest)) || !strings.HasPrefix(string(d.Digest), "sha256:") {
 		return nil, invalid("digest %q", d.Digest)
 	}
 	f, err := a.lookup(blobName(d))

@@ -13,7 +13,6 @@ import (
 	"coracle/engine/changes"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 )
 
 // onFiles opens a container's files for do. An interrupt ends it in order: what
@@ -82,6 +81,9 @@ func newCommit(t *tool) *verb {
 	return v
 }
 
+// errCowardly is for tars, which no terminal wants.
+var errCowardly = errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+
 func newExport(t *tool) *verb {
 	v := &verb{mixed: true, min: 1, max: 1}
 	v.Command = &cli.Command{
@@ -91,8 +93,8 @@ func newExport(t *tool) *verb {
 	}
 	v.Action = func(c *cli.Context) error {
 		output := c.String("output")
-		if out, ok := t.Out.(*os.File); output == "" && ok && term.IsTerminal(int(out.Fd())) {
-			return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect")
+		if output == "" && t.outputIsTerminal() {
+			return errCowardly
 		}
 		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
 			if output == "" {

@@ -5,14 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"coracle/image"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 )
 
 func newImport(t *tool) *verb {
@@ -45,7 +42,7 @@ func (t *tool) importImage(c *cli.Context) error {
 		return err
 	}
 	// An interrupted import takes back what it has written.
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible(c.Context)
 	defer stop()
 	message := c.String("message")
 	if message == "" {
@@ -66,7 +63,8 @@ func newLoad(t *tool) *verb {
 	v.Command = &cli.Command{
 		Usage: "Load an image from a tar archive or STDIN",
 		Flags: []cli.Flag{
-			text("input", "i", "Read from tar archive file, instead of STDIN"),
+			text("input", "i", "Read from tar archive file, or from a directory in OCI layout, instead of STDIN"),
+			text("platform", "", "Load only the given platform variant. Formatted as os[/arch[/variant]]"),
 			toggle("quiet", "q", "Suppress the load output"),
 		},
 	}
@@ -79,22 +77,26 @@ func (t *tool) load(c *cli.Context) error {
 	if source == "" && t.inputIsTerminal() {
 		return errors.New("requested load from stdin, but stdin is empty")
 	}
-	r, err := t.archive(source, "")
-	if err != nil {
-		return err
+	opt := image.LoadOptions{Platform: c.String("platform")}
+	var r io.ReadCloser
+	if st, err := os.Stat(source); err == nil && st.IsDir() {
+		opt.Dir = source
+	} else {
+		if r, err = t.archive(source, ""); err != nil {
+			return err
+		}
+		defer r.Close()
 	}
-	defer r.Close()
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := interruptible(c.Context)
 	defer stop()
-	var progress func(string)
-	if f, ok := t.Out.(*os.File); ok && !c.Bool("quiet") && term.IsTerminal(int(f.Fd())) {
-		progress = func(line string) { fmt.Fprintln(t.Err, line) }
+	if !c.Bool("quiet") && t.outputIsTerminal() {
+		opt.Progress = func(line string) { fmt.Fprintln(t.Err, line) }
 	}
-	loaded, err := eng.Images().Load(ctx, r, progress)
+	loaded, err := eng.Images().Load(ctx, r, opt)
 	if err != nil {
 		return badArchive("load", source, err)
 	}

@@ -66,6 +66,8 @@ func verbs() []entry {
 		{newImages, []string{"images", "image ls", "image list"}},
 		{newImport, []string{"import", "image import"}},
 		{newLoad, []string{"load", "image load"}},
+		{newSave, []string{"save", "image save"}},
+		{newHistory, []string{"history", "image history"}},
 		{newPull, []string{"pull", "image pull"}},
 		{newPush, []string{"push", "image push"}},
 		{newLogin, []string{"login"}},

@@ -32,6 +32,11 @@ func (t *tool) checkTerminal(stdin, tty bool) error {
 
 func (s Stdio) inputIsTerminal() bool { return s.In != nil && term.IsTerminal(int(s.In.Fd())) }
 
+func (s Stdio) outputIsTerminal() bool {
+	f, ok := s.Out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // streams makes the caller's ends of a container's streams. restore puts the
 // terminal and the signals back; it may be called more than once.
 func (o Stdio) streams(a attachment) (s engine.Streams, restore func(), err error) {
