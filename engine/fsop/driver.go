@@ -32,8 +32,12 @@ func New(w Where, maps userns.IDMaps, open Opener) (*Driver, error) {
 }
 
 func (d *Driver) do(ctx context.Context, op, id, chain string) error {
-	_, err := d.helper.call(ctx, &request{Op: op, Where: d.where, ID: id, Chain: chain})
+	_, err := d.call(ctx, op, id, chain)
 	return err
+}
+
+func (d *Driver) call(ctx context.Context, op, id, chain string) (answer, error) {
+	return d.helper.call(ctx, &request{Op: op, Where: d.where, ID: id, Chain: chain})
 }
 
 // UnpackImage makes the layers of an image of the store present.
@@ -63,7 +67,29 @@ func (d *Driver) Clean(ctx context.Context) error { return d.do(ctx, "clean", ""
 
 // Usage implements snapshot.Driver.
 func (d *Driver) Usage(id string) (int64, error) {
-	return d.helper.call(context.Background(), &request{Op: "usage", Where: d.where, ID: id})
+	a, err := d.call(context.Background(), "usage", id, "")
+	return a.N, err
+}
+
+// LayerUsage implements snapshot.Driver.
+func (d *Driver) LayerUsage(chainID string) (int64, error) {
+	a, err := d.call(context.Background(), "layerusage", "", chainID)
+	return a.N, err
+}
+
+// Check cannot be done, as Unpack. See CheckImage.
+func (d *Driver) Check(context.Context, []snapshot.Layer, bool) ([]snapshot.Damage, error) {
+	return nil, snapshot.ErrUnsupported
+}
+
+// CheckImage is Check of the layers of an image of the store.
+func (d *Driver) CheckImage(ctx context.Context, id string, mend bool) ([]snapshot.Damage, error) {
+	op := "check"
+	if mend {
+		op = "mend"
+	}
+	a, err := d.call(ctx, op, id, "")
+	return a.Damage, err
 }
 
 // Mounts implements snapshot.Driver.

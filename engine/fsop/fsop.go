@@ -42,7 +42,7 @@ type Copy struct {
 
 // request is what the helper is to do.
 type request struct {
-	Op     string // "unpack", "create", "remove", "removelayer", "clean", "usage", "copy", "delete"
+	Op     string // "unpack", "check", "mend", "create", "remove", "removelayer", "clean", "usage", "layerusage", "copy", "delete"
 	Where  Where
 	ID     string
 	Chain  string
@@ -58,6 +58,8 @@ type answer struct {
 	In    bool // ErrInUse
 	Un    bool // ErrUnsupported
 	N     int64
+
+	Damage []snapshot.Damage
 }
 
 // remoteError is an error of the helper; errno and sentinels stay reachable.
@@ -101,27 +103,27 @@ func Start(ctx context.Context, arg0 string, files []*os.File) (wait func() erro
 }
 
 // call has the helper do r.
-func (h Helper) call(ctx context.Context, r *request) (int64, error) {
+func (h Helper) call(ctx context.Context, r *request) (a answer, err error) {
 	data, err := json.Marshal(r)
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	theirIn, in, err := os.Pipe()
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	defer in.Close()
 	out, theirOut, err := os.Pipe()
 	if err != nil {
 		theirIn.Close()
-		return 0, err
+		return a, err
 	}
 	defer out.Close()
 	wait, err := h(ctx, []*os.File{theirIn, theirOut, os.Stderr})
 	theirIn.Close()
 	theirOut.Close()
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	in.Write(data)
 	in.Close()
@@ -130,16 +132,15 @@ func (h Helper) call(ctx context.Context, r *request) (int64, error) {
 		err = e
 	}
 	if ctx.Err() != nil {
-		return 0, ctx.Err()
+		return a, ctx.Err()
 	}
-	var a answer
 	if json.Unmarshal(reply, &a) != nil {
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, fmt.Errorf("%s %s: %w", Name, r.Op, err)
+		return a, fmt.Errorf("%s %s: %w", Name, r.Op, err)
 	}
-	return a.N, a.err()
+	return a, a.err()
 }
 
 func (a *answer) err() error {
@@ -158,8 +159,7 @@ func (a *answer) err() error {
 	return e
 }
 
-func answerOf(n int64, err error) answer {
-	a := answer{N: n}
+func answerOf(a answer, err error) answer {
 	if err == nil {
 		return a
 	}

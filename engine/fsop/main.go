@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/fs/snapshot"
 	"coracle/fs/tree"
 	"coracle/image"
 
@@ -25,52 +26,65 @@ func Main(open Opener) int {
 	if err == nil {
 		err = json.Unmarshal(data, &r)
 	}
-	var n int64
+	var a answer
 	if err == nil {
 		// The files' modes are those of the archive or the source.
 		unix.Umask(0)
-		n, err = r.run(context.Background(), open)
+		err = r.run(context.Background(), open, &a)
 	}
-	if json.NewEncoder(os.Stdout).Encode(answerOf(n, err)) != nil {
+	if json.NewEncoder(os.Stdout).Encode(answerOf(a, err)) != nil {
 		return 1
 	}
 	return 0
 }
 
-func (r *request) run(ctx context.Context, open Opener) (int64, error) {
+func (r *request) run(ctx context.Context, open Opener, a *answer) error {
 	switch r.Op {
 	case "copy":
-		return 0, CopyUp(ctx, r.Mounts, r.Root, r.Copies)
+		return CopyUp(ctx, r.Mounts, r.Root, r.Copies)
 	case "delete":
-		return 0, tree.Remove(ctx, r.Root)
+		return tree.Remove(ctx, r.Root)
 	}
 	d, err := open(r.Where.Rung, r.Where.Dir, r.Where.Options)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	switch r.Op {
-	case "unpack":
-		store, err := image.Open(r.Where.Images)
-		if err != nil {
-			return 0, err
-		}
-		img, err := store.Get(ctx, r.ID, "")
-		if err != nil {
-			return 0, err
-		}
-		return 0, d.Unpack(ctx, store.SnapshotLayers(img))
+	case "unpack", "check", "mend":
+		return r.image(ctx, d, a)
 	case "create":
-		return 0, d.Create(ctx, r.ID, r.Chain)
+		return d.Create(ctx, r.ID, r.Chain)
 	case "remove":
-		return 0, d.Remove(ctx, r.ID)
+		return d.Remove(ctx, r.ID)
 	case "removelayer":
-		return 0, d.RemoveLayer(ctx, r.Chain)
+		return d.RemoveLayer(ctx, r.Chain)
 	case "clean":
-		return 0, d.Clean(ctx)
+		return d.Clean(ctx)
 	case "usage":
-		return d.Usage(r.ID)
+		a.N, err = d.Usage(r.ID)
+		return err
+	case "layerusage":
+		a.N, err = d.LayerUsage(r.Chain)
+		return err
 	}
-	return 0, fmt.Errorf("%s: unknown request %q", Name, r.Op)
+	return fmt.Errorf("%s: unknown request %q", Name, r.Op)
+}
+
+// image works with the layers of an image of the store.
+func (r *request) image(ctx context.Context, d snapshot.Driver, a *answer) error {
+	store, err := image.Open(r.Where.Images)
+	if err != nil {
+		return err
+	}
+	img, err := store.Get(ctx, r.ID, "")
+	if err != nil {
+		return err
+	}
+	if r.Op == "unpack" {
+		return d.Unpack(ctx, store.SnapshotLayers(img))
+	}
+	a.Damage, err = d.Check(ctx, store.SnapshotLayers(img), r.Op == "mend")
+	return err
 }
 
 // CopyUp mounts a root and fills directories from it. With no mounts the root is

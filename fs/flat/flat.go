@@ -88,14 +88,24 @@ func (s *Store) build(ctx context.Context, dir string, layers []snapshot.Layer) 
 			break
 		}
 	}
-	for _, l := range layers[start:] {
+	xattrs, err := s.apply(ctx, layers[start:], root)
+	if err != nil {
+		return err
+	}
+	note.NoXattr = note.NoXattr && xattrs == 0
+	return shelf.WriteNote(dir, note)
+}
+
+// apply applies layers to a tree, and tells how many attributes they had.
+func (s *Store) apply(ctx context.Context, layers []snapshot.Layer, root string) (xattrs int, err error) {
+	for _, l := range layers {
 		stats, err := layer.ApplyFrom(ctx, l, root, layer.Options{Style: layer.Flat, Squash: s.opt.Squash, MaxBytes: s.opt.MaxBytes})
 		if err != nil {
-			return err
+			return xattrs, err
 		}
-		note.NoXattr = note.NoXattr && stats.Xattrs == 0
+		xattrs += stats.Xattrs
 	}
-	return shelf.WriteNote(dir, note)
+	return xattrs, nil
 }
 
 // startFrom copies the tree of a lower layer, if it is there.

@@ -61,11 +61,29 @@ type Driver interface {
 	// Layers and Snapshots list what is complete.
 	Layers() ([]string, error)
 	Snapshots() ([]string, error)
-	// Usage is the size in bytes of what snapshot id holds of its own.
+	// Usage is the size in bytes of what snapshot id holds of its own, and
+	// LayerUsage that of a layer.
 	Usage(id string) (int64, error)
+	LayerUsage(chainID string) (int64, error)
+	// Check unpacks layers, base first, once more aside and tells in what those
+	// that are present differ. With mend it makes them as they should be, also
+	// under containers that use them; without, it marks them as Damaged.
+	Check(ctx context.Context, layers []Layer, mend bool) ([]Damage, error)
+	// Damaged tells whether a Check has marked a layer, and none mended it since.
+	Damaged(chainID string) bool
 	// Clean deletes what killed processes left half-made.
 	Clean(ctx context.Context) error
 }
+
+// Damage is one thing that is not as a layer's archive says.
+type Damage struct {
+	ChainID string // of the layer, or of the topmost where there is one tree of all
+	Path    string // in the layer
+	What    string // "has other contents"
+}
+
+// MaxDamage bounds how much of it Check tells of one layer.
+const MaxDamage = 100
 
 // The sentinels.
 var (

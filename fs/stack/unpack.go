@@ -129,11 +129,18 @@ func (u *unpacking) build(ctx context.Context) error {
 	return first
 }
 
-func (s *Store) unpack(ctx context.Context, p *part) error {
-	var err error
+func (s *Store) unpack(ctx context.Context, p *part) (err error) {
 	if p.dir, err = s.Lower.Begin(ctx, p.lock); err != nil {
 		return err
 	}
+	if err := s.fillLayer(ctx, p); err != nil {
+		return err
+	}
+	return shelf.WriteNote(p.dir, shelf.Note{Chain: p.layer.ChainID, Parent: p.parent, NoXattr: p.stats.Xattrs == 0})
+}
+
+// fillLayer unpacks into the temporary directory.
+func (s *Store) fillLayer(ctx context.Context, p *part) (err error) {
 	diff := filepath.Join(p.dir, diffDir)
 	if err := tree.MakeRoot(diff); err != nil {
 		return err
@@ -144,10 +151,8 @@ func (s *Store) unpack(ctx context.Context, p *part) error {
 		// it is bound alone.
 		opt.Style = layer.Flat
 	}
-	if p.stats, err = layer.ApplyFrom(ctx, p.layer, diff, opt); err != nil {
-		return err
-	}
-	return shelf.WriteNote(p.dir, shelf.Note{Chain: p.layer.ChainID, Parent: p.parent, NoXattr: p.stats.Xattrs == 0})
+	p.stats, err = layer.ApplyFrom(ctx, p.layer, diff, opt)
+	return err
 }
 
 // commit puts the layers in place, base first. What a layer's name promises

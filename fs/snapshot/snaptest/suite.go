@@ -43,6 +43,7 @@ func Run(t *testing.T, c Config) {
 	t.Run("refusals", c.refusals)
 	t.Run("broken stream", c.brokenStream)
 	t.Run("concurrent", c.concurrent)
+	t.Run("check", c.checks)
 	t.Run("many layers", c.manyLayers)
 	t.Run("killed", c.killed)
 	t.Run("no space", c.noSpace)
