@@ -257,7 +257,7 @@ func (s *Store) allChains(idx *ocispec.Index) map[string]bool {
 // collect deletes the blobs that nothing leads to; the store is locked. If
 // what leads somewhere cannot be read for a reason that may pass, nothing is
 // deleted.
-func (s *Store) collect(idx *ocispec.Index) error {
+func (s *layout) collect(idx *ocispec.Index) error {
 	live := map[string]bool{}
 	for _, d := range idx.Manifests {
 		if err := s.mark(d, live, 0); err != nil {
@@ -279,7 +279,7 @@ func (s *Store) collect(idx *ocispec.Index) error {
 	return nil
 }
 
-func (s *Store) mark(d ocispec.Descriptor, live map[string]bool, depth int) error {
+func (s *layout) mark(d ocispec.Descriptor, live map[string]bool, depth int) error {
 	live[string(d.Digest)] = true
 	if isIndexType(d.MediaType) && depth < maxDepth {
 		subs, err := s.readIndexBlob(string(d.Digest))

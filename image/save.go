@@ -30,11 +30,11 @@ type SaveOptions struct {
 // without, by a repository with all its tags. Layers go as they are kept,
 // compressed or not. What is removed meanwhile is written all the same.
 func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, opt SaveOptions) error {
-	images, err := s.saved(refs, opt.Platform)
+	images, err := saver{s}.saved(refs, opt.Platform)
 	if err != nil {
 		return err
 	}
-	open, done := s.hold(images)
+	open, done := saver{s}.hold(images)
 	defer done()
 	if opt.Dir != "" {
 		return saveError(archive.Write(ctx, archive.DirSink{Dir: opt.Dir}, images, open))
@@ -46,6 +46,9 @@ func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, opt SaveOp
 	return saveError(t.Close())
 }
 
+// saver finds what is to be saved.
+type saver struct{ *Store }
+
 func saveError(err error) error {
 	if err == nil {
 		return nil
@@ -54,7 +57,7 @@ func saveError(err error) error {
 }
 
 // saved finds the images that refs name, each once.
-func (s *Store) saved(refs []string, plat string) ([]archive.Saved, error) {
+func (s saver) saved(refs []string, plat string) ([]archive.Saved, error) {
 	want, err := platform.Parse(plat)
 	if err != nil {
 		return nil, err
@@ -96,7 +99,7 @@ func (s *Store) saved(refs []string, plat string) ([]archive.Saved, error) {
 
 // named gives the entries that ref stands for and the name that each is saved
 // under; no names for an ID or a digest.
-func (s *Store) named(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, []name.Ref, error) {
+func (s saver) named(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, []name.Ref, error) {
 	r, bad := name.Parse(ref)
 	if bad == nil && r.Tag == "" && r.Digest == "" {
 		var found []ocispec.Descriptor
@@ -121,7 +124,7 @@ func (s *Store) named(idx *ocispec.Index, ref string) ([]ocispec.Descriptor, []n
 }
 
 // gather lists all that is to be written of the image of an entry.
-func (s *Store) gather(ref string, d ocispec.Descriptor, want ocispec.Platform, strict bool) (archive.Saved, error) {
+func (s saver) gather(ref string, d ocispec.Descriptor, want ocispec.Platform, strict bool) (archive.Saved, error) {
 	top := ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform}
 	out := archive.Saved{Top: top}
 	one, err := s.choose(ref, []ocispec.Descriptor{d}, want, strict)
@@ -152,7 +155,7 @@ func (s *Store) gather(ref string, d ocispec.Descriptor, want ocispec.Platform, 
 
 // reach lists what a descriptor leads to, itself last. Manifests of an index that
 // are not here, as other tools leave them out, are passed over.
-func (s *Store) reach(d ocispec.Descriptor, depth int) ([]ocispec.Descriptor, error) {
+func (s saver) reach(d ocispec.Descriptor, depth int) ([]ocispec.Descriptor, error) {
 	var out []ocispec.Descriptor
 	if isIndexType(d.MediaType) {
 		if depth > maxDepth {
@@ -190,7 +193,7 @@ func plain(d ocispec.Descriptor) ocispec.Descriptor {
 
 // hold keeps the blobs of images while they are read: by links of our own, where
 // the store can be written to.
-func (s *Store) hold(images []archive.Saved) (open func(string) (io.ReadCloser, error), done func()) {
+func (s saver) hold(images []archive.Saved) (open func(string) (io.ReadCloser, error), done func()) {
 	st, err := s.newStage()
 	if err != nil {
 		return func(d string) (io.ReadCloser, error) { return s.OpenBlob(d) }, func() {}

@@ -49,7 +49,7 @@ func (st *stage) close() {
 }
 
 // sweep deletes what killed processes left below tmp; the store is locked.
-func (s *Store) sweep() {
+func (s *layout) sweep() {
 	entries, err := os.ReadDir(s.path(tmpDir))
 	if err != nil {
 		return
@@ -175,7 +175,7 @@ func (s *Store) commit(blobs map[string]blob, images []arrival) (err error) {
 // known is the entry of an image that is there already: an image has one
 // manifest here, whatever compression its layers come in. One whose blobs are
 // not all there is replaced.
-func (s *Store) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
+func (s *layout) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
 	own := a.manifest
 	own.Annotations = map[string]string{configAnnotation: a.id}
 	if isIndexType(own.MediaType) || a.exact {
@@ -198,7 +198,7 @@ func (s *Store) known(idx *ocispec.Index, a arrival) ocispec.Descriptor {
 
 // readable is an entry of the same image as d, one that other tools read if there
 // is one.
-func (s *Store) readable(idx *ocispec.Index, d ocispec.Descriptor) ocispec.Descriptor {
+func (s *layout) readable(idx *ocispec.Index, d ocispec.Descriptor) ocispec.Descriptor {
 	for _, o := range idx.Manifests {
 		if o.MediaType == ocispec.MediaTypeImageManifest && o.Annotations[configAnnotation] != "" && o.Annotations[configAnnotation] == d.Annotations[configAnnotation] {
 			return o
@@ -208,7 +208,7 @@ func (s *Store) readable(idx *ocispec.Index, d ocispec.Descriptor) ocispec.Descr
 }
 
 // whole tells whether all blobs of a manifest are there, by their sizes.
-func (s *Store) whole(d ocispec.Descriptor) bool {
+func (s *layout) whole(d ocispec.Descriptor) bool {
 	m, err := s.readManifest(string(d.Digest))
 	if err != nil {
 		return false
