@@ -101,7 +101,13 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 		c.Layer = img.Layers[n-1].ChainID
 	}
 	asked := c.Config.Hostname != ""
+	if err := spec.Valid(c.Config, c.HostConfig); err != nil {
+		return nil, nil, invalid(err)
+	}
 	if err := merge(c, img); err != nil {
+		return nil, nil, err
+	}
+	if err := nameDonors(e.store, c); err != nil {
 		return nil, nil, err
 	}
 	if err := validate(c); err != nil {

@@ -50,6 +50,7 @@ type life struct {
 	noDevices bool
 
 	plan   *spec.Plan
+	shares *shares
 	bundle *isolate.Bundle
 	log    *logs.Writer
 	pump   *stream.Pump
@@ -118,6 +119,11 @@ func (l *life) failed(err error) {
 }
 
 func (l *life) start(ctx context.Context) error {
+	var err error
+	if l.shares, err = l.e.share(ctx, l.c); err != nil {
+		return err
+	}
+	defer l.shares.close()
 	if err := l.describe(); err != nil {
 		return err
 	}
@@ -162,6 +168,7 @@ func (l *life) describe() (err error) {
 	l.plan, err = spec.Build(spec.Input{
 		C: c, Report: l.e.report, Root: machine.RootDir(c, l.snaps), SingleID: m.SingleID(c.Drivers.Isolation),
 		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup") && machine.ShowsGroups(),
+		Join:   l.shares.paths, Shm: l.shares.shm, Names: l.shares.names,
 	})
 	if err != nil {
 		return err
@@ -185,6 +192,9 @@ func (l *life) describe() (err error) {
 // assemble makes what the spec names on the host.
 func (l *life) assemble() error {
 	c := l.c
+	if err := l.e.mach.MakeShm(c); err != nil {
+		return err
+	}
 	if _, err := volume.Sources(c.Mounts); err != nil {
 		return err
 	}
@@ -371,7 +381,7 @@ func (l *life) finish(code int) {
 		}
 	}
 	if err == nil {
-		err = l.group.Remove()
+		err = errors.Join(l.group.Remove(), machine.DropShm(c))
 	}
 	if err != nil {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", c.ID[:12], err))

@@ -151,18 +151,12 @@ func validate(c *record.Container) error {
 // notYet refuses what later versions will do, instead of leaving it out.
 func notYet(h *container.HostConfig) error {
 	for what, asked := range map[string]bool{
-		"restart policies":                      !h.RestartPolicy.IsNone(),
-		"published ports":                       len(h.PortBindings) > 0 || h.PublishAllPorts,
-		"links":                                 len(h.Links) > 0,
-		"volumes of other containers":           len(h.VolumesFrom) > 0,
-		"another container's PID namespace":     h.PidMode.IsContainer(),
-		"another container's IPC namespace":     h.IpcMode.IsContainer(),
-		"another container's cgroup":            h.Cgroup != "",
-		"device requests (--gpus)":              len(h.DeviceRequests) > 0,
-		"storage options":                       len(h.StorageOpt) > 0,
-		"volume driver " + h.VolumeDriver:       h.VolumeDriver != "" && h.VolumeDriver != "local",
-		"runtime " + h.Runtime:                  h.Runtime != "" && h.Runtime != "coracle" && h.Runtime != "runc",
-		"network mode " + string(h.NetworkMode): !wired(h.NetworkMode),
+		"restart policies":            !h.RestartPolicy.IsNone(),
+		"published ports":             len(h.PortBindings) > 0 || h.PublishAllPorts,
+		"links":                       len(h.Links) > 0,
+		"volumes of other containers": len(h.VolumesFrom) > 0,
+		"--storage-opt: no quota is kept on root filesystems": len(h.StorageOpt) > 0,
+		"network mode " + string(h.NetworkMode):               !wired(h.NetworkMode),
 	} {
 		if asked {
 			more := ""
@@ -177,7 +171,7 @@ func notYet(h *container.HostConfig) error {
 
 // wired tells whether a network mode can be had: the host's network or none.
 func wired(m container.NetworkMode) bool {
-	return m == "" || m.IsDefault() || m.IsHost() || m.IsNone()
+	return m == "" || m.IsDefault() || m.IsHost() || m.IsNone() || m.IsContainer()
 }
 
 func validateResources(r *container.Resources) error {

@@ -76,6 +76,9 @@ func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.Stat
 			return err
 		}
 	}
+	if err := machine.DropShm(c); err != nil {
+		return err
+	}
 	if c.PIDFile != "" && s.Pid != 0 {
 		DropPIDFile(c.PIDFile, s.Pid)
 	}
@@ -93,7 +96,7 @@ func (w *Sweeper) Target(c *record.Container, s *record.State) (isolate.Target, 
 		return isolate.Target{}, err
 	}
 	t := isolate.Target{ID: c.ID, Agent: c.Drivers.Agent(), RunDir: c.RunDir, Spec: &specs.Spec{Root: &specs.Root{Path: machine.RootDir(c, snaps)}, Linux: &specs.Linux{}}}
-	if c.HostConfig.PidMode.IsHost() || !spec.Namespaced(c.Drivers.Isolation) {
+	if !c.HostConfig.PidMode.IsPrivate() || !spec.Namespaced(c.Drivers.Isolation) {
 		// No PID namespace of its own.
 	} else {
 		t.Spec.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.PIDNamespace}}

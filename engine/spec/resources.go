@@ -2,85 +2,12 @@ package spec
 
 import (
 	"fmt"
-	"strings"
-
-	"coracle/backends/confine"
 
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// devices are the nodes of the container and the rules of its devices group.
-func devices(l *specs.Linux, h *container.HostConfig) error {
-	l.Devices = confine.Devices()
-	l.Resources = &specs.LinuxResources{Devices: confine.DeviceRules(h.Privileged)}
-	if h.Privileged {
-		all, err := confine.HostDevices()
-		if err != nil {
-			return err
-		}
-		l.Devices = append(l.Devices, all...)
-	}
-	for _, m := range h.Devices {
-		inside, perms := m.PathInContainer, m.CgroupPermissions
-		if inside == "" {
-			inside = m.PathOnHost
-		}
-		if perms == "" {
-			perms = "rwm"
-		}
-		d, err := confine.HostDevice(m.PathOnHost, inside)
-		if err != nil {
-			return fmt.Errorf("error gathering device information while adding custom device %q: %w", m.PathOnHost, err)
-		}
-		rule, err := confine.AccessRule(d, perms)
-		if err != nil {
-			return err
-		}
-		l.Devices = append(l.Devices, d)
-		l.Resources.Devices = append(l.Resources.Devices, rule)
-	}
-	for _, r := range h.DeviceCgroupRules {
-		rule, err := deviceRule(r)
-		if err != nil {
-			return err
-		}
-		l.Resources.Devices = append(l.Resources.Devices, rule)
-	}
-	return nil
-}
-
-// deviceRule reads "c 1:3 rwm".
-func deviceRule(s string) (specs.LinuxDeviceCgroup, error) {
-	var kind, major, minor string
-	bad := fmt.Errorf("invalid device cgroup rule format: '%s'", s)
-	f := strings.Fields(s)
-	if len(f) != 3 || len(f[0]) != 1 || !strings.Contains("abc", f[0]) || strings.Trim(f[2], "rwm") != "" {
-		return specs.LinuxDeviceCgroup{}, bad
-	}
-	kind = f[0]
-	major, minor, ok := strings.Cut(f[1], ":")
-	if !ok {
-		return specs.LinuxDeviceCgroup{}, bad
-	}
-	rule := specs.LinuxDeviceCgroup{Allow: true, Type: kind, Access: f[2]}
-	for _, part := range []struct {
-		text string
-		to   **int64
-	}{{major, &rule.Major}, {minor, &rule.Minor}} {
-		if part.text == "*" {
-			continue
-		}
-		var n int64
-		if _, err := fmt.Sscanf(part.text, "%d", &n); err != nil {
-			return rule, bad
-		}
-		*part.to = &n
-	}
-	return rule, nil
-}
 
 // resources are Docker's limits in the words of the spec.
 func resources(out *specs.LinuxResources, r *container.Resources) error {

@@ -28,6 +28,14 @@ type Input struct {
 	SingleID bool
 	// Groups: the container gets control groups, and sees them.
 	Groups bool
+	// Join are the namespaces of other containers that this one shares, by the
+	// paths of their files.
+	Join map[specs.LinuxNamespaceType]string
+	// Shm is the directory that is /dev/shm, of a container that lets others
+	// share it or that shares another's; "" for one of its own.
+	Shm string
+	// Names is where hosts, hostname and resolv.conf are; "" for RunDir.
+	Names string
 }
 
 // Plan is the spec, and what the spec cannot say.
@@ -74,7 +82,12 @@ func Build(in Input) (*Plan, error) {
 		Annotations: h.Annotations,
 	}
 	if Namespaced(c.Drivers.Isolation) {
-		s.Linux.Sysctl = h.Sysctls // else they would be the host's
+		// Else they would be the host's.
+		if s.Linux.Sysctl = h.Sysctls; len(h.Sysctls) > 0 {
+			if err := ownSysctls(h.Sysctls, nss); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if own(nss, specs.UTSNamespace) && !h.UTSMode.IsHost() {
 		s.Hostname, s.Domainname = c.Config.Hostname, c.Config.Domainname
@@ -85,9 +98,11 @@ func Build(in Input) (*Plan, error) {
 	if s.Mounts, err = mounts(in, nss); err != nil {
 		return nil, err
 	}
-	if err := devices(s.Linux, h); err != nil {
+	more, err := devices(s.Linux, h, UserNS(c.Drivers.Isolation))
+	if err != nil {
 		return nil, err
 	}
+	s.Mounts = append(s.Mounts, more...)
 	if err := resources(s.Linux.Resources, &h.Resources); err != nil {
 		return nil, err
 	}
@@ -199,64 +214,6 @@ func MergeEnv(env, more []string) []string {
 	return out
 }
 
-// namespaces are those the rung and this kernel give, and the user wants.
-func namespaces(in Input) []specs.LinuxNamespace {
-	rung, h := in.C.Drivers.Isolation, in.C.HostConfig
-	if !Namespaced(rung) {
-		return nil
-	}
-	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
-	add := func(t specs.LinuxNamespaceType, want bool) {
-		if want && !lacks(in.Report, rung, t) {
-			out = append(out, specs.LinuxNamespace{Type: t})
-		}
-	}
-	add(specs.PIDNamespace, !h.PidMode.IsHost())
-	add(specs.IPCNamespace, !h.IpcMode.IsHost())
-	add(specs.UTSNamespace, !h.UTSMode.IsHost())
-	add(specs.NetworkNamespace, h.NetworkMode.IsNone() || in.C.Config.NetworkDisabled)
-	// The bit has another meaning before 2.6.38: never without a yes.
-	if in.Report != nil && in.Report.Has(probe.NSCgroup) && !h.CgroupnsMode.IsHost() && in.Groups && !h.Privileged {
-		out = append(out, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	}
-	return out
-}
-
-// lacks tells whether a rung of isolation cannot give a kind of namespace here.
-// Inside a user namespace other findings hold than for root: a user namespace
-// comes with the right to make UTS and IPC namespaces.
-func lacks(r *probe.Report, rung string, t specs.LinuxNamespaceType) bool {
-	if !Namespaced(rung) {
-		return true
-	}
-	f := probe.NSMount
-	switch t {
-	case specs.PIDNamespace:
-		f = probe.NSPID
-	case specs.NetworkNamespace:
-		f = probe.NSNet
-	case specs.IPCNamespace:
-		f = probe.NSIPC
-	case specs.UTSNamespace:
-		f = probe.NSUTS
-	}
-	if UserNS(rung) {
-		switch t {
-		case specs.PIDNamespace:
-			f = probe.NSUserPID
-		case specs.NetworkNamespace:
-			f = probe.NSUserNet
-		default:
-			f = probe.NSUser
-		}
-	}
-	return r != nil && r.Lacks(f)
-}
-
-func own(list []specs.LinuxNamespace, t specs.LinuxNamespaceType) bool {
-	return slices.ContainsFunc(list, func(ns specs.LinuxNamespace) bool { return ns.Type == t && ns.Path == "" })
-}
-
 func cover(l *specs.Linux, h *container.HostConfig, systemPaths bool) error {
 	if h.Privileged || systemPaths {
 		return nil
@@ -277,11 +234,16 @@ func mounts(in Input, nss []specs.LinuxNamespace) ([]specs.Mount, error) {
 	c, h := in.C, in.C.HostConfig
 	all := confine.Mounts(confine.MountOptions{
 		ShmSize: h.ShmSize, Privileged: h.Privileged, UserNS: UserNS(c.Drivers.Isolation), NoTTYGroup: in.SingleID,
-		NoNetNS: !own(nss, specs.NetworkNamespace), HostIPC: h.IpcMode.IsHost(), NoCgroup: !in.Groups,
+		NoNetNS: !theirs(nss, specs.NetworkNamespace), HostIPC: h.IpcMode.IsHost(), NoCgroup: !in.Groups,
 	})
+	all = shm(all, in)
+	names := in.Names
+	if names == "" {
+		names = c.RunDir
+	}
 	var users []specs.Mount
 	for _, f := range []string{"resolv.conf", "hostname", "hosts"} {
-		users = append(users, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: c.RunDir + "/" + f, Options: []string{"rbind", "rprivate"}})
+		users = append(users, specs.Mount{Destination: "/etc/" + f, Type: "bind", Source: names + "/" + f, Options: []string{"rbind", "rprivate"}})
 	}
 	for dest, opts := range h.Tmpfs {
 		users = append(users, specs.Mount{

@@ -23,6 +23,9 @@ type Fork struct {
 	// joined holds only later children. The second child is our child too
 	// (CLONE_PARENT), and its PID is what Exec returns.
 	Again bool
+	// AgainFlags are clone(2)'s for that second child, beyond CLONE_PARENT:
+	// namespaces that are made inside a user namespace that was joined.
+	AgainFlags uintptr
 	// Groups are descriptors of control groups' "tasks" files. The child goes
 	// in before it does anything else: who writes 0 there moves itself, one
 	// thread, which needs no grace period of the kernel's from 5.4 on (commit
@@ -103,6 +106,7 @@ type plan struct {
 	flags, unshare uintptr
 	join, groups   []int
 	again          bool
+	againFlags     uintptr
 	wait           int // descriptor to read a byte from; -1: none
 	waker          int // the parent's end of wait
 	shield         bool
@@ -209,7 +213,8 @@ func reap(pid int) {
 func (f *Fork) plan() (*plan, error) {
 	p := &plan{
 		flags: f.Flags | uintptr(unix.SIGCHLD), unshare: f.Unshare, join: f.Join, groups: f.Groups, again: f.Again,
-		shield: f.Shield, deathsig: uintptr(f.Deathsig),
+		againFlags: f.AgainFlags | unix.CLONE_PARENT | uintptr(unix.SIGCHLD),
+		shield:     f.Shield, deathsig: uintptr(f.Deathsig),
 		files: append([]int(nil), f.Files...), digit: '0',
 	}
 	var err error
@@ -298,7 +303,7 @@ func childMain(p *plan) {
 		}
 	}
 	if p.again {
-		pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		pid, _, e := syscall.RawSyscall6(unix.SYS_CLONE, p.againFlags, 0, 0, 0, 0, 0)
 		if e != 0 {
 			childFail(p, stepAgain, e)
 		}

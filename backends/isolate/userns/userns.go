@@ -47,9 +47,24 @@ func (d *Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process,
 	if err != nil {
 		return nil, err
 	}
+	if joinsUser(b.Spec) {
+		// Its maps are there, and the namespaces are to be made inside it.
+		p.Fork.Again, p.Fork.AgainFlags = true, p.Fork.Flags&^unix.CLONE_NEWUSER
+		p.Fork.Flags, p.Fork.Map = 0, nil
+	}
 	// The kernel refuses the score to be lowered, and raising it is no loss.
 	b.Spec.Process.OOMScoreAdj = nil
 	return launch.StartRemembered(func() (isolate.Process, error) { return launch.Start(ctx, p) }, b)
+}
+
+// joinsUser tells whether the user namespace is another container's.
+func joinsUser(s *specs.Spec) bool {
+	for _, ns := range s.Linux.Namespaces {
+		if ns.Type == specs.UserNamespace && ns.Path != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // Enter joins the container's namespaces, the user namespace first.

@@ -46,7 +46,7 @@ func (s *settings) fill() error {
 		}
 	}
 	for _, fill := range []func() error{
-		s.fillProcess, s.fillStreams, s.fillMounts, s.fillSecurity, s.fillNetwork, s.fillResources,
+		s.fillProcess, s.fillStreams, s.fillMounts, s.fillSecurity, s.fillNetwork, s.fillResources, s.fillModes, s.fillBlock,
 	} {
 		if err := fill(); err != nil {
 			return err
@@ -156,6 +156,11 @@ func (s *settings) fillSecurity() error {
 	host.SecurityOpt = security
 	if open {
 		host.MaskedPaths, host.ReadonlyPaths = []string{}, []string{}
+	}
+	for _, value := range s.c.StringSlice("sysctl") {
+		if _, err := opts.Sysctls([]string{value}); err != nil {
+			return s.v.badValue("sysctl", value, err)
+		}
 	}
 	host.Sysctls = opts.Map(s.c.StringSlice("sysctl"))
 	return nil

@@ -1,12 +1,14 @@
 package command
 
 import (
+	"slices"
+
 	"github.com/urfave/cli/v2"
 )
 
 // containerFlags are those of run and create.
 func containerFlags() []cli.Flag {
-	return append(processFlags(), append(isolationFlags(), resourceFlags()...)...)
+	return slices.Concat(processFlags(), isolationFlags(), resourceFlags(), modeFlags(), blockFlags())
 }
 
 func processFlags() []cli.Flag {

@@ -30,7 +30,7 @@ func newImport(t *tool) *verb {
 func (t *tool) importImage(c *cli.Context) error {
 	source := c.Args().First()
 	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
-		return fmt.Errorf("import from a URL is not supported yet: %s", source)
+		return fmt.Errorf("import from a URL is not supported: %s", source)
 	}
 	r, err := t.archive(source, "-")
 	if err != nil {

@@ -16,7 +16,7 @@ func refusal(err error) error {
 	}
 	name := longName(unknown.Name)
 	if why := missing(name); why != "" {
-		return fmt.Errorf("flag --%s is not supported yet: %s", name, why)
+		return fmt.Errorf("flag --%s is not supported: %s", name, why)
 	}
 	return err
 }
@@ -38,7 +38,7 @@ func longName(name string) string {
 // too.
 func missing(name string) string {
 	switch name {
-	case "publish", "publish-all", "expose", "ip", "ip6", "link", "link-local-ip", "mac-address", "network-alias", "dns-option", "dns-search":
+	case "publish", "publish-all", "expose", "ip", "ip6", "link", "link-local-ip", "mac-address", "network-alias":
 		return "containers have the host's network or none"
 	case "host", "context", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify":
 		return "there is no daemon to connect to"
@@ -48,22 +48,17 @@ func missing(name string) string {
 		return "health is not checked"
 	case "restart":
 		return "leave it to the supervisor that runs coracle in the foreground"
-	case "log-driver", "log-opt":
-		return "logs are kept in files of bounded size"
-	case "blkio-weight", "blkio-weight-device", "device-read-bps", "device-read-iops", "device-write-bps", "device-write-iops",
-		"cpu-period", "cpu-quota", "cpu-rt-period", "cpu-rt-runtime", "memory-swappiness", "kernel-memory", "oom-kill-disable", "device-cgroup-rule":
-		return "this limit is not set"
-	case "cgroup-parent", "cgroupns", "ipc", "pid", "userns", "uts":
-		return "namespaces are the container's own"
-	case "volumes-from", "volume-driver", "storage-opt":
-		return "volumes are local ones"
-	case "annotation", "domainname", "gpus", "runtime", "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
+	case "kernel-memory":
+		return "Linux deprecated this limit, and Docker ignores it since API 1.42"
+	case "gpus":
+		return "no driver of devices is there to give them: name the nodes with --device"
+	case "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
 		return "nothing serves it"
 	case "detach-keys":
 		return "in the foreground coracle is the container's parent and stays: use run -d, then attach"
 	case "platform":
 		return "it is done for all platforms"
-	case "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation":
+	case "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops":
 		return "it is for Windows"
 	}
 	return ""
