@@ -120,7 +120,7 @@ func (l *life) failed(err error) {
 
 func (l *life) start(ctx context.Context) error {
 	var err error
-	if l.shares, err = l.e.share(ctx, l.c); err != nil {
+	if l.shares, err = share(ctx, l.e, l.c); err != nil {
 		return err
 	}
 	defer l.shares.close()

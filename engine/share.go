@@ -101,13 +101,13 @@ func (s *shares) open(pid int, kind specs.LinuxNamespaceType, name string) error
 }
 
 // share opens what c shares with other containers.
-func (e *Engine) share(ctx context.Context, c *record.Container) (*shares, error) {
+func share(ctx context.Context, e *Engine, c *record.Container) (*shares, error) {
 	s := &shares{paths: map[specs.LinuxNamespaceType]string{}}
 	if c.HostConfig.IpcMode.IsShareable() {
 		s.shm = spec.ShmDir(c.RunDir)
 	}
 	for _, d := range donations(c.HostConfig) {
-		if err := e.join(ctx, c, d, s); err != nil {
+		if err := s.join(ctx, e, c, d); err != nil {
 			s.close()
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func (e *Engine) share(ctx context.Context, c *record.Container) (*shares, error
 	return s, nil
 }
 
-func (e *Engine) join(ctx context.Context, c *record.Container, d donation, s *shares) error {
+func (s *shares) join(ctx context.Context, e *Engine, c *record.Container, d donation) error {
 	donor, state, err := e.find(ctx, d.donor)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func (e *Engine) join(ctx context.Context, c *record.Container, d donation, s *s
 	if why := spec.NoJoin(e.report, rung, d.kind); why != "" {
 		return fail(Unavailable, nil, "%s container:%s: rung %s cannot join a namespace here: %s", d.flag, donor.Name, rung, why)
 	}
-	if err := e.enterable(donor, state, d, rung, s); err != nil {
+	if err := s.enterable(donor, state, d, rung); err != nil {
 		return fail(Internal, err, "%s container:%s: %v", d.flag, donor.Name, err)
 	}
 	return nil
@@ -150,7 +150,7 @@ func (e *Engine) join(ctx context.Context, c *record.Container, d donation, s *s
 
 // enterable opens the namespace, and on the rung of user namespaces that in which
 // it was made: who is not its root may not join.
-func (e *Engine) enterable(donor *record.Container, state record.State, d donation, rung string, s *shares) error {
+func (s *shares) enterable(donor *record.Container, state record.State, d donation, rung string) error {
 	name := string(d.kind)
 	if d.kind == specs.NetworkNamespace {
 		name = "net"
