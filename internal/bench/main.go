@@ -20,12 +20,24 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == carryFlag {
+		if err := carryMain(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
+	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
 	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds}
-	err := b.run()
+	run := b.run
+	if *only == "wiring" {
+		run = b.wiring
+	}
+	err := run()
 	b.cleanup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -67,7 +79,7 @@ func (b *bench) run() error {
 		return err
 	}
 	b.defers(b.clear)
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many, b.pulls} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many, b.pulls, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"coracle/net/forward"
+	"coracle/net/network"
+)
+
+// carryFlag is the first argument of a bench that is nothing but a forwarder, so
+// that its processor time can be told from that of who sends and receives.
+const carryFlag = "-carry"
+
+// carryMain forwards os.Args[2] to os.Args[3] until its input ends.
+func carryMain() error {
+	from, to := netip.MustParseAddrPort(os.Args[2]), netip.MustParseAddrPort(os.Args[3])
+	_, r, err := forward.Reserve([]network.Publish{{Proto: "tcp", HostIP: from.Addr(), Host: from.Port(), Port: to.Port(), Count: 1}})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := r.Serve(forward.Way{To: func(string, uint16) (netip.AddrPort, bool) { return to, true }}); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// forwarders measures what goes through a published port in userspace, over the
+// loopback interface, and what a gigabyte costs the process in between.
+func (b *bench) forwarders() error {
+	proxy, err := exec.LookPath("docker-proxy")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: docker-proxy left out:", err)
+		return nil
+	}
+	sink, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+	go swallow(sink)
+	service := sink.Addr().(*net.TCPAddr)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var carriers []*carrier
+	for _, c := range []*carrier{{port: 47101}, {port: 47102}} {
+		at := "127.0.0.1:" + strconv.Itoa(c.port)
+		c.cmd = exec.Command(self, carryFlag, at, service.String())
+		if len(carriers) > 0 {
+			c.cmd = exec.Command(proxy, "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", strconv.Itoa(c.port), "-container-ip", "127.0.0.1", "-container-port", strconv.Itoa(service.Port))
+		}
+		if err := c.start(at); err != nil {
+			return err
+		}
+		defer c.stop()
+		carriers = append(carriers, c)
+	}
+	// In turns, so that a slow moment of the machine meets both.
+	for range 5 {
+		for _, c := range carriers {
+			if err := c.send(time.Second); err != nil {
+				return err
+			}
+		}
+	}
+	ours, theirs := carriers[0], carriers[1]
+	b.rows = append(b.rows,
+		row{"published port in userspace, throughput (ratio: higher is better)", ours.speed(), "docker-proxy", theirs.speed(), fmt.Sprintf("%.2f", ours.rate()/theirs.rate())},
+		row{"the same, processor time a gigabyte", ms(ours.cost()), "docker-proxy", ms(theirs.cost()), fmt.Sprintf("%.2f", float64(ours.cost())/float64(theirs.cost()))})
+	return nil
+}
+
+func swallow(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			buf := make([]byte, 1<<20)
+			for {
+				if _, err := c.Read(buf); err != nil {
+					c.Write([]byte{0})
+					return
+				}
+			}
+		}()
+	}
+}
+
+// carrier is one forwarder under measurement.
+type carrier struct {
+	port  int
+	cmd   *exec.Cmd
+	in    io.Closer
+	bytes int64
+	took  time.Duration
+	cpu   time.Duration
+}
+
+func (c *carrier) start(at string) error {
+	in, err := c.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	c.in = in
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	c.cmd.ExtraFiles = []*os.File{null} // docker-proxy tells there that it listens
+	if err := c.cmd.Start(); err != nil {
+		return err
+	}
+	for range 100 {
+		var conn net.Conn
+		if conn, err = net.Dial("tcp", at); err == nil {
+			return conn.Close()
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	c.stop()
+	return err
+}
+
+func (c *carrier) stop() {
+	c.in.Close()
+	c.cmd.Process.Kill()
+	c.cmd.Wait()
+}
+
+// send sends for a while, and waits until all has arrived.
+func (c *carrier) send(d time.Duration) error {
+	conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(c.port))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	used, began, buf := cpu(c.cmd.Process.Pid), time.Now(), make([]byte, 256<<10)
+	for time.Since(began) < d {
+		n, err := conn.Write(buf)
+		c.bytes += int64(n)
+		if err != nil {
+			return err
+		}
+	}
+	conn.(*net.TCPConn).CloseWrite()
+	io.Copy(io.Discard, conn)
+	c.took += time.Since(began)
+	c.cpu += cpu(c.cmd.Process.Pid) - used
+	return nil
+}
+
+func (c *carrier) rate() float64       { return float64(c.bytes) / c.took.Seconds() }
+func (c *carrier) speed() string       { return fmt.Sprintf("%.2f GB/s", c.rate()/1e9) }
+func (c *carrier) cost() time.Duration { return time.Duration(float64(c.cpu) / (float64(c.bytes) / 1e9)) }
+
+// cpu is the processor time that a process has used, in user and kernel mode
+// (proc(5): fields 14 and 15 of stat, in hundredths of a second).
+func cpu(pid int) time.Duration {
+	data, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(f[11])
+	kernel, _ := strconv.Atoi(f[12])
+	return time.Duration(user+kernel) * 10 * time.Millisecond
+}
+
+// wiring measures what carries packets and names.
+func (b *bench) wiring() error { return b.forwarders() }
