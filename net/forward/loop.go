@@ -19,7 +19,6 @@ type loop struct {
 	handlers map[int]handler
 	ready    []*flow // directions that may go on without waiting
 	idle     []*carrier
-	pipes    int // carriers with a pipe, whether idle or not
 	plain    bool
 	buf      []byte
 	timer    timer
