@@ -164,9 +164,11 @@ func (c *carrier) send(d time.Duration) error {
 	return nil
 }
 
-func (c *carrier) rate() float64       { return float64(c.bytes) / c.took.Seconds() }
-func (c *carrier) speed() string       { return fmt.Sprintf("%.2f GB/s", c.rate()/1e9) }
-func (c *carrier) cost() time.Duration { return time.Duration(float64(c.cpu) / (float64(c.bytes) / 1e9)) }
+func (c *carrier) rate() float64 { return float64(c.bytes) / c.took.Seconds() }
+func (c *carrier) speed() string { return fmt.Sprintf("%.2f GB/s", c.rate()/1e9) }
+func (c *carrier) cost() time.Duration {
+	return time.Duration(float64(c.cpu) / (float64(c.bytes) / 1e9))
+}
 
 // cpu is the processor time that a process has used, in user and kernel mode
 // (proc(5): fields 14 and 15 of stat, in hundredths of a second).
