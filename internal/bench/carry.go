@@ -4,35 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
-
-	"coracle/net/forward"
-	"coracle/net/network"
 )
-
-// carryFlag is the first argument of a bench that is nothing but a forwarder, so
-// that its processor time can be told from that of who sends and receives.
-const carryFlag = "-carry"
-
-// carryMain forwards os.Args[2] to os.Args[3] until its input ends.
-func carryMain() error {
-	from, to := netip.MustParseAddrPort(os.Args[2]), netip.MustParseAddrPort(os.Args[3])
-	_, r, err := forward.Reserve([]network.Publish{{Proto: "tcp", HostIP: from.Addr(), Host: from.Port(), Port: to.Port(), Count: 1}})
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if err := r.Serve(forward.Way{To: func(string, uint16) (netip.AddrPort, bool) { return to, true }}); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
-}
 
 // forwarders measures what goes through a published port in userspace, over the
 // loopback interface, and what a gigabyte costs the process in between.
@@ -49,14 +26,10 @@ func (b *bench) forwarders() error {
 	defer sink.Close()
 	go swallow(sink)
 	service := sink.Addr().(*net.TCPAddr)
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	var carriers []*carrier
 	for _, c := range []*carrier{{port: 47101}, {port: 47102}} {
 		at := "127.0.0.1:" + strconv.Itoa(c.port)
-		c.cmd = exec.Command(self, carryFlag, at, service.String())
+		c.cmd = exec.Command(b.nettest, "forward", at, service.String())
 		if len(carriers) > 0 {
 			c.cmd = exec.Command(proxy, "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", strconv.Itoa(c.port), "-container-ip", "127.0.0.1", "-container-port", strconv.Itoa(service.Port))
 		}
@@ -183,5 +156,14 @@ func cpu(pid int) time.Duration {
 	return time.Duration(user+kernel) * 10 * time.Millisecond
 }
 
-// wiring measures what carries packets and names.
-func (b *bench) wiring() error { return b.forwarders() }
+// wiring measures what carries packets and names, piece by piece, each in a
+// process of its own.
+func (b *bench) wiring() error {
+	b.nettest = b.dir + "/nettest"
+	build := exec.Command("go", "build", "-o", b.nettest, "coracle/net/nettest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build nettest: %w\n%s", err, out)
+	}
+	return b.forwarders()
+}

@@ -20,24 +20,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 4 && os.Args[1] == carryFlag {
-		if err := carryMain(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
-		}
-		return
-	}
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
 	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
-	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds}
-	run := b.run
-	if *only == "wiring" {
-		run = b.wiring
-	}
-	err := run()
+	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds, only: *only}
+	err := b.run()
 	b.cleanup()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -58,6 +47,8 @@ func abs(path string) string {
 type bench struct {
 	coracle, tree string
 	rounds        int
+	only          string // one part
+	nettest       string // the binary of net/nettest
 	dir           string
 	undo          []func()
 	rows          []row
@@ -71,14 +62,17 @@ func (b *bench) run() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("needs root: docker, runc and the copies of a root filesystem do")
 	}
-	if _, err := os.Stat(b.tree); err != nil {
-		return fmt.Errorf("%w (make test makes it)", err)
-	}
 	var err error
 	if b.dir, err = os.MkdirTemp("", "coracle-bench-"); err != nil {
 		return err
 	}
 	b.defers(b.clear)
+	if b.only == "wiring" {
+		return b.wiring()
+	}
+	if _, err := os.Stat(b.tree); err != nil {
+		return fmt.Errorf("%w (make test makes it)", err)
+	}
 	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many, b.pulls, b.wiring} {
 		if err := step(); err != nil {
 			return err
