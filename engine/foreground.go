@@ -29,8 +29,8 @@ type Attended struct {
 	// Started is told when the container runs, each time that it does; pid is
 	// that of its first process on the host.
 	Started func(pid int)
-
-	reader bool // the container's output ends with its reader: a pipe
+	// Pipe: the container may not write on when the reader of Stdout is gone.
+	Pipe bool
 }
 
 // Foreground starts a container that does not run and is its monitor until it
@@ -103,7 +103,7 @@ func (l *life) relay(a *Attended, done <-chan struct{}) {
 func (a *Attended) sink() *stream.Sink {
 	s := sinkOf(a.Streams)
 	if s != nil {
-		s.Reader = a.reader
+		s.Reader = a.Pipe
 	}
 	return s
 }

@@ -42,7 +42,7 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 		code, _, err := e.Attach(ctx, c.ID, s)
 		return code, err
 	}
-	return attend(ctx, e, c, ref, &Attended{Streams: s, reader: true})
+	return attend(ctx, e, c, ref, &Attended{Streams: s, Pipe: true})
 }
 
 func sinkOf(s Streams) *stream.Sink {

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"coracle/cmd/coracle/completion"
-	"coracle/docs"
 	"coracle/internal/install"
 	"coracle/internal/version"
 
@@ -103,17 +102,11 @@ func installation(docker bool) ([]install.File, error) {
 	if docker {
 		files = append(files, install.File{Path: dockerName, Link: "coracle", NeverReplaces: true})
 	}
-	pages, err := fs.Glob(docs.Man, "man/*.1")
+	pages, err := install.Manuals()
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range pages {
-		page, err := docs.Man.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, install.Bytes("share/man/man1/"+filepath.Base(name), page))
-	}
+	files = append(files, pages...)
 	tree := completionTree()
 	for _, shell := range completion.Shells() {
 		var script bytes.Buffer

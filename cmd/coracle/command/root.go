@@ -79,6 +79,7 @@ func verbs() []entry {
 		{newPlatformLs, []string{"platform ls", "platform list"}},
 		{newPlatformAdd, []string{"platform add"}},
 		{newPlatformRm, []string{"platform rm", "platform remove"}},
+		{newSuperviseRun, []string{"supervise run"}},
 		{newProbe, []string{"probe"}},
 		{newInfo, []string{"info", "system info"}},
 		{newVersion, []string{"version"}},
@@ -275,6 +276,8 @@ func group(word string) string {
 		return "Look at image manifests and manifest lists"
 	case "platform":
 		return "Manage what runs programs of other architectures"
+	case "supervise":
+		return "Run containers under the machine's own process supervisor"
 	case "system":
 		return "Manage coracle"
 	}

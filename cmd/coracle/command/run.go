@@ -3,9 +3,11 @@ package command
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"coracle/cmd/coracle/opts"
 	"coracle/engine"
+	"coracle/supervise"
 
 	"github.com/urfave/cli/v2"
 )
@@ -19,7 +21,7 @@ func newRun(t *tool) *verb {
 			"passed on to it, and its exit code is coracle's. The image box is always there.",
 		Flags: append(containerFlags(),
 			toggle("detach", "d", "Run container in background and print container ID"),
-			sigProxyFlag(),
+			sigProxyFlag(), readyFlag(),
 		),
 	}
 	v.Action = func(c *cli.Context) error { return t.runContainer(c, v) }
@@ -68,6 +70,10 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	} else if err := t.checkTerminal(o.Config.AttachStdin, o.Config.Tty); err != nil {
 		return err
 	}
+	h, err := runHerald(t, c, v, &o)
+	if err != nil {
+		return err
+	}
 	id, eng, err := t.create(c, o)
 	if err != nil {
 		return err
@@ -87,8 +93,36 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 		return err
 	}
 	defer restore()
-	code, err := eng.Run(c.Context, id, s)
+	if h == nil {
+		code, err := eng.Run(c.Context, id, s)
+		return ended(code, err)
+	}
+	if err := heralded(c.Context, eng, id, h); err != nil {
+		return err
+	}
+	code, err := engine.Foreground(c.Context, eng, id, engine.Attended{Streams: s, Pipe: true, Amend: h.Amend, Started: h.Started})
+	h.Ended(code)
 	return ended(code, err)
+}
+
+// runHerald tells a supervisor of a run in the foreground, if there is one that
+// listens; it is nil otherwise. While an image is pulled it asks for more time.
+func runHerald(t *tool, c *cli.Context, v *verb, o *engine.CreateOptions) (*supervise.Herald, error) {
+	asked := c.String("ready") != ""
+	if c.Bool("detach") || !asked && os.Getenv("NOTIFY_SOCKET") == "" {
+		return nil, nil
+	}
+	h, err := supervise.NewHerald(c.String("ready"), -1)
+	switch {
+	case err != nil && asked:
+		return nil, usage(v.spelling, err)
+	case err != nil:
+		t.warn(err.Error())
+		return nil, nil
+	}
+	more := h.Socket.Extend("pulling " + o.Config.Image)
+	o.Pulling = func(engine.PullEvent) { more() }
+	return h, nil
 }
 
 // ended is a container's end as an error: its exit code, or why there is none.
@@ -115,7 +149,14 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 	}
 	// Nothing but the container's ID goes to the output.
 	show, done := display(t.Err, c.Bool("quiet"))
-	o.Pulling = show
+	told := o.Pulling
+	o.Pulling = func(e engine.PullEvent) {
+		for _, tell := range []func(engine.PullEvent){show, told} {
+			if tell != nil {
+				tell(e)
+			}
+		}
+	}
 	id, warnings, err := eng.Create(c.Context, o)
 	done()
 	for _, w := range warnings {
