@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"coracle/engine/machine"
-	"coracle/engine/names"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/engine/volume"
@@ -118,7 +117,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 		return nil, nil, invalid(err)
 	}
 	if c.Name == "" {
-		c.Name = names.Random()
+		c.Name = record.RandomName()
 	}
 	if c.PIDFile != "" {
 		if c.PIDFile, err = filepath.Abs(c.PIDFile); err != nil {
@@ -185,7 +184,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		lock, err := d.Commit(durable && !copied)
 		var taken *record.NameTakenError
 		if errors.As(err, &taken) && mayRename && tries < 20 {
-			name := names.Random()
+			name := record.RandomName()
 			if tries > 5 {
 				name += "_" + c.ID[:6]
 			}

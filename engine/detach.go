@@ -15,7 +15,6 @@ import (
 
 	"coracle/backends"
 	"coracle/backends/isolate"
-	"coracle/engine/fsop"
 	"coracle/engine/machine"
 	"coracle/engine/record"
 
@@ -27,7 +26,7 @@ import (
 // that works on files of other IDs in a user namespace.
 const (
 	MonitorName = "coracle-monitor"
-	FileOpName  = fsop.Name
+	FileOpName  = machine.FileOpName
 )
 
 // errand is what a detached monitor is told, on its standard input.
@@ -267,4 +266,4 @@ func (l *life) told(sig os.Signal) {
 }
 
 // FileOpMain is the main of a process called by FileOpName.
-func FileOpMain() int { return fsop.Main(machine.OpenSnapshots) }
+func FileOpMain() int { return machine.FileOpMain() }

@@ -68,3 +68,10 @@ func (w *watch) close() {
 		w.f.Close()
 	}
 }
+
+// Watch tells of each change in the directory of path, also of files that are made
+// there, until stop is called.
+func Watch(path string) (changed <-chan struct{}, stop func()) {
+	w := newWatch(path)
+	return w.changed, w.close
+}

@@ -60,3 +60,10 @@ func (m *Machine) RemoveVolumes(ctx context.Context, c *record.Container) error 
 		return m.RemoveTree(ctx, c, dir)
 	})
 }
+
+// FileOpName is argv[0] of the helper that works on files of other IDs in a user
+// namespace, FileOpMain its main.
+const FileOpName = fsop.Name
+
+// FileOpMain returns the helper's exit code.
+func FileOpMain() int { return fsop.Main(OpenSnapshots) }

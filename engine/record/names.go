@@ -1,6 +1,4 @@
-// Package names makes up names for containers that were given none: an
-// adjective and a person who made, mended or steered something.
-package names
+package record
 
 import "math/rand/v2"
 
@@ -31,8 +29,9 @@ func people() []string {
 	}
 }
 
-// Random makes up a name; two calls may make the same.
-func Random() string {
+// RandomName makes up a name for a container that was given none: an adjective
+// and a person who made, mended or steered something. Two calls may make the same.
+func RandomName() string {
 	a, p := adjectives(), people()
 	return a[rand.IntN(len(a))] + "_" + p[rand.IntN(len(p))]
 }
