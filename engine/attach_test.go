@@ -140,7 +140,7 @@ func TestRefusals(t *testing.T) {
 		"Invalid container name (b@d)":        func(o *CreateOptions) { o.Name = "b@d" },
 		"published ports: not available":      func(o *CreateOptions) { o.Host.PublishAllPorts = true },
 		"network mode mynet: not available":   func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
-		"restart policies: not available":     func(o *CreateOptions) { o.Host.RestartPolicy.Name = "always" },
+		"unknown policy 'often'":              func(o *CreateOptions) { o.Host.RestartPolicy.Name = "often" },
 		"Minimum memory limit allowed is 6MB": func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
 		"needs to be an absolute path":        func(o *CreateOptions) { o.Config.WorkingDir = "x" },
 		"invalid signal: NOSUCH":              func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },

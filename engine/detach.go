@@ -90,7 +90,12 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 		return noContainer(ref, err)
 	}
 	defer lock.Release()
-	err = e.spawn(ctx, errand{ID: c.ID})
+	return e.startLocked(ctx, c)
+}
+
+// startLocked starts c, whose object lock is held.
+func (e *Engine) startLocked(ctx context.Context, c *record.Container) error {
+	err := e.spawn(ctx, errand{ID: c.ID})
 	if err != nil && c.HostConfig.AutoRemove && !isKind(err, NotModified) && !c.Alive() {
 		if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {
 			e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
@@ -259,9 +264,9 @@ func (l *life) told(sig os.Signal) {
 		return
 	}
 	s, grace := stopSettings(l.c)
-	l.proc.Signal(s)
+	l.kill(s, order{final: true})
 	if grace >= 0 {
-		time.AfterFunc(grace, func() { l.proc.Signal(syscall.SIGKILL) })
+		time.AfterFunc(grace, func() { l.kill(syscall.SIGKILL, order{final: true}) })
 	}
 }
 

@@ -35,6 +35,10 @@ func notRunning(c *record.Container) error {
 	return fail(Conflict, nil, "container %s is not running", c.ID)
 }
 
+func restarting(c *record.Container) error {
+	return fail(Conflict, nil, "Container %s is restarting, wait until the container is running", c.ID)
+}
+
 func nameTaken(e *record.NameTakenError) error {
 	return fail(Conflict, e, `Conflict. The container name "/%s" is already in use by container "%s". You have to remove (or rename) that container to be able to reuse that name.`, e.Name, e.ID)
 }

@@ -31,8 +31,11 @@ func (e *Engine) Exec(ctx context.Context, ref string, req container.ExecCreateR
 	if !state.Running {
 		return 125, notRunning(c)
 	}
+	if state.Restarting {
+		return 125, restarting(c)
+	}
 	if state.Paused {
-		return 125, fail(Conflict, nil, "container %s is paused, unpause the container before exec", c.ID)
+		return 125, fail(Conflict, nil, "Container %s is paused, unpause the container before exec", ref)
 	}
 	if len(req.Cmd) == 0 {
 		return 125, fail(Invalid, nil, "no exec command specified")

@@ -68,13 +68,13 @@ func attend(ctx context.Context, e *Engine, c *record.Container, ref string, a *
 		return 125, wrapStart(c, err)
 	}
 	lock.Release()
-	stop := context.AfterFunc(ctx, func() { l.proc.Signal(syscall.SIGKILL) })
+	stop := context.AfterFunc(ctx, func() { l.kill(syscall.SIGKILL, order{final: true}) })
 	defer stop()
 	done := make(chan struct{})
 	defer close(done)
 	go l.relay(a, done)
 	if a.Stdin != nil {
-		go l.pump.Feed(a.Stdin)
+		go l.feed(a.Stdin)
 	} else if c.Config.OpenStdin && c.Config.StdinOnce {
 		l.pump.CloseStdin()
 	}

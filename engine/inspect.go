@@ -24,7 +24,8 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 		Image: c.ImageID, Name: "/" + c.Name, Driver: c.Drivers.Rootfs, Platform: "linux",
 		ResolvConfPath: filepath.Join(c.RunDir, "resolv.conf"), HostnamePath: filepath.Join(c.RunDir, "hostname"),
 		HostsPath: filepath.Join(c.RunDir, "hosts"), LogPath: logPath(c),
-		HostConfig: c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
+		RestartCount: s.RestartCount,
+		HostConfig:   c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
 		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: graph(e.mach, c)},
 		NetworkSettings: &container.NetworkSettings{
 			Ports: network.PortMap{}, Networks: networks(c),
@@ -42,7 +43,7 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 
 func stateOf(s *record.State) *container.State {
 	return &container.State{
-		Status: s.Status(), Running: s.Running, Paused: s.Paused, OOMKilled: s.OOMKilled, Dead: s.Dead,
+		Status: s.Status(), Running: s.Running, Paused: s.Paused, Restarting: s.Restarting, OOMKilled: s.OOMKilled, Dead: s.Dead,
 		Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
 	}

@@ -14,6 +14,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/limits"
+	"coracle/engine/keep"
 	"coracle/engine/logs"
 	"coracle/engine/machine"
 	"coracle/engine/netfiles"
@@ -55,14 +56,22 @@ type life struct {
 	log    *logs.Writer
 	pump   *stream.Pump
 	server *stream.Server
+
+	// mu guards state and what follows against the orders that come by the
+	// socket: see orders.go.
+	mu     sync.Mutex
 	proc   isolate.Process
+	again  keep.Restarter
+	last   bool          // no run follows this one
+	kept   bool          // nor is the container removed: it is started anew
+	halted chan struct{} // closed with last
 }
 
 // begin takes the monitor's lock, builds everything and starts the first
 // process. The object lock is held by the caller, or by the process that waits
 // for the caller. When it fails nothing is left but the state that says why.
 func (e *Engine) begin(ctx context.Context, c *record.Container, with *Attended) (*life, error) {
-	l := &life{e: e, c: c, with: with}
+	l := &life{e: e, c: c, with: with, halted: make(chan struct{})}
 	var err error
 	if l.mon, err = c.LockMonitor(); err != nil {
 		if errors.Is(err, record.ErrBusy) {
@@ -113,12 +122,20 @@ func (l *life) failed(err error) {
 	if e := l.e.sweeper.Sweep(ctx, l.c, &l.state); e != nil {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", l.c.ID[:12], e))
 	}
-	l.state.Running, l.state.Pid, l.state.ExitCode, l.state.Error = false, 0, code, text
+	l.mu.Lock()
+	l.state.Running, l.state.Restarting, l.state.Pid, l.state.ExitCode, l.state.Error = false, false, 0, code, text
+	l.mu.Unlock()
 	l.c.SetState(l.state, !l.c.HostConfig.AutoRemove)
+	l.e.happened(l.c, "die", "exitCode", strconv.Itoa(code), "execDuration", "0")
 	l.mon.Release()
+	if l.server != nil {
+		l.server.Close(code)
+	}
 }
 
+// start is one run's beginning.
 func (l *life) start(ctx context.Context) error {
+	l.noDevices = false
 	var err error
 	if l.shares, err = share(ctx, l.e, l.c); err != nil {
 		return err
@@ -148,12 +165,11 @@ func (l *life) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.proc = proc
 	for _, w := range proc.Warnings() {
 		l.e.opt.Warn(w)
 	}
 	l.pump.Started(proc.Console())
-	return l.announce()
+	return l.announce(proc)
 }
 
 // describe finds the drivers and makes the spec.
@@ -316,25 +332,39 @@ func (l *life) streams(sink *stream.Sink) (err error) {
 			opt.Log, opt.ErrLog = l.log.Stdout(), l.log.Stderr()
 		}
 	}
-	if l.pump, err = stream.New(opt); err != nil {
+	pump, err := stream.New(opt)
+	if err != nil {
 		return err
 	}
 	if sink != nil {
-		l.pump.Add(sink)
+		pump.Add(sink)
 	}
+	l.mu.Lock()
+	l.pump = pump
+	l.mu.Unlock()
 	return nil
 }
 
 func logPath(c *record.Container) string { return filepath.Join(c.Dir(), "json.log") }
 
 // announce makes it known that the container runs.
-func (l *life) announce() error {
+func (l *life) announce(proc isolate.Process) error {
+	l.mu.Lock()
+	l.proc = proc
 	s := &l.state
-	s.Running, s.Pid, s.StartTime, s.StartedAt = true, l.proc.PID(), l.proc.StartTime(), time.Now().UTC()
+	s.Running, s.Restarting, s.Pid, s.StartTime, s.StartedAt = true, false, proc.PID(), proc.StartTime(), time.Now().UTC()
 	s.ExitCode, s.Error, s.OOMKilled, s.NoDevices = 0, "", false, l.noDevices
 	err := l.c.SetState(*s, false)
-	if err == nil {
-		l.server, err = stream.Serve(l.c.RunDir, l.pump, l.proc.Signal)
+	if l.last {
+		proc.Signal(syscall.SIGKILL) // stopped while it was started again
+	}
+	l.mu.Unlock()
+	switch {
+	case err != nil:
+	case l.server == nil:
+		l.server, err = stream.Serve(l.c.RunDir, l.pump, l)
+	default:
+		l.server.Join(l.pump)
 	}
 	if err == nil && l.c.PIDFile != "" {
 		err = record.WriteFile(l.c.PIDFile, []byte(strconv.Itoa(s.Pid)+"\n"), 0o644, false)
@@ -343,42 +373,63 @@ func (l *life) announce() error {
 		l.with.Started(s.Pid)
 	}
 	if err != nil {
-		l.proc.Signal(syscall.SIGKILL)
-		l.proc.Wait()
+		proc.Signal(syscall.SIGKILL)
+		proc.Wait()
 		l.pump.Finish(strayGrace)
 		l.pump = nil
-		if l.server != nil {
-			l.server.Close(137)
-		}
+		return err
 	}
-	return err
+	l.e.happened(l.c, "start")
+	return nil
 }
 
-// wait waits for the container's end, cleans up after it and returns its exit
-// code.
+// wait waits for the container's end, the ends of all its runs, cleans up after
+// each and returns the last exit code.
 func (l *life) wait() int {
-	ws, err := l.proc.Wait()
-	code := 255
-	switch {
-	case err != nil:
-	case ws.Signaled():
-		code = 128 + int(ws.Signal())
-	default:
-		code = ws.ExitStatus()
+	for {
+		ws, err := l.proc.Wait()
+		code := 255
+		switch {
+		case err != nil:
+		case ws.Signaled():
+			code = 128 + int(ws.Signal())
+		default:
+			code = ws.ExitStatus()
+		}
+		pause, again := l.finish(code)
+		if !again {
+			return code
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-l.halted:
+			t.Stop()
+			l.mu.Lock()
+			l.state.Running, l.state.Restarting = false, false
+			l.mu.Unlock()
+			l.conclude(code, nil)
+			return code
+		}
+		if err := l.start(context.Background()); err != nil {
+			l.failed(err)
+			return code
+		}
 	}
-	l.finish(code)
-	return code
 }
 
-func (l *life) finish(code int) {
-	c, s, ctx := l.c, &l.state, context.Background()
-	s.OOMKilled = l.group.OOMKills() > 0
-	err := l.e.sweeper.Kill(ctx, l.iso, l.group, l.target(true))
+// finish cleans up after a run, and tells whether there will be another.
+func (l *life) finish(code int) (pause time.Duration, again bool) {
+	c, s := l.c, &l.state
+	oom := l.group.OOMKills() > 0
+	err := l.e.sweeper.Kill(context.Background(), l.iso, l.group, l.target(true))
 	l.pump.Finish(strayGrace)
+	dropped := int64(0)
 	if l.log != nil {
-		if s.LogDropped, _ = l.log.Close(); s.LogDropped > 0 {
-			l.e.opt.Warn(fmt.Sprintf("container %s: %d bytes of its log could not be written", c.ID[:12], s.LogDropped))
+		if dropped, _ = l.log.Close(); dropped > 0 {
+			l.e.opt.Warn(fmt.Sprintf("container %s: %d bytes of its log could not be written", c.ID[:12], dropped))
 		}
+		l.log = nil
 	}
 	if err == nil {
 		err = errors.Join(l.group.Remove(), machine.DropShm(c))
@@ -389,13 +440,52 @@ func (l *life) finish(code int) {
 	if c.PIDFile != "" {
 		remains.DropPIDFile(c.PIDFile, s.Pid)
 	}
+	l.refresh()
+	if oom {
+		l.e.happened(c, "oom")
+	}
+	now := time.Now().UTC()
+	ran := now.Sub(s.StartedAt)
+	l.mu.Lock()
 	s.Running, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, 0, 0, err != nil
-	s.ExitCode, s.FinishedAt = code, time.Now().UTC()
-	if !c.HostConfig.AutoRemove {
-		if err := c.SetState(*s, true); err != nil {
+	s.OOMKilled, s.ExitCode, s.FinishedAt, s.LogDropped = oom, code, now, dropped
+	policy := c.HostConfig.RestartPolicy
+	pause, again = l.again.Again(policy, code, ran, l.last || l.with.NoRestart || err != nil || policy.IsUnlessStopped() && s.Stopped)
+	if again {
+		s.Running, s.Restarting, s.RestartCount = true, true, l.again.Count
+		c.SetState(*s, false)
+	}
+	l.mu.Unlock()
+	died := []string{"exitCode", strconv.Itoa(code), "execDuration", strconv.Itoa(int(ran.Seconds()))}
+	if again {
+		l.e.happened(c, "die", died...)
+		l.server.Part(code)
+		return pause, true
+	}
+	l.conclude(code, err, died...)
+	return 0, false
+}
+
+// refresh reads again what of the container may have changed while it ran.
+func (l *life) refresh() {
+	if c, err := l.e.store.Load(l.c.ID); err == nil {
+		l.c.Name, l.c.HostConfig = c.Name, c.HostConfig
+	}
+}
+
+// conclude is the end of a monitor. died, where set, says how the container ended
+// just now; unclean, that not all could be cleaned up.
+func (l *life) conclude(code int, unclean error, died ...string) {
+	c, ctx := l.c, context.Background()
+	if !c.HostConfig.AutoRemove || l.kept {
+		if err := c.SetState(l.state, true); err != nil {
 			l.e.opt.Warn(fmt.Sprintf("container %s: %v", c.ID[:12], err))
 		}
-	} else if err == nil {
+	}
+	if died != nil {
+		l.e.happened(c, "die", died...)
+	}
+	if c.HostConfig.AutoRemove && !l.kept && unclean == nil {
 		if err := l.e.sweeper.Discard(ctx, c, true); err != nil {
 			l.e.opt.Warn(fmt.Sprintf("remove container %s: %v", c.ID[:12], err))
 		}
@@ -414,24 +504,4 @@ func (l *life) target(gone bool) isolate.Target {
 		t.PID, t.StartTime = l.state.Pid, l.state.StartTime
 	}
 	return t
-}
-
-// signal passes a signal on, or resizes the terminal.
-func (l *life) signal(sig os.Signal, size func() (rows, cols uint16)) {
-	s, ok := sig.(syscall.Signal)
-	if !ok {
-		return
-	}
-	switch s {
-	case syscall.SIGWINCH:
-		if l.c.Config.Tty {
-			if size != nil {
-				l.pump.Resize(size())
-			}
-			return
-		}
-	case syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG:
-		return
-	}
-	l.proc.Signal(s)
 }

@@ -137,6 +137,9 @@ func validate(c *record.Container) error {
 	if h.AutoRemove && !h.RestartPolicy.IsNone() {
 		return fail(Invalid, nil, "can't create 'AutoRemove' container with restart policy")
 	}
+	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
+		return invalid(err)
+	}
 	switch h.LogConfig.Type {
 	case "json-file", "none", "local":
 	default:
@@ -151,7 +154,6 @@ func validate(c *record.Container) error {
 // notYet refuses what later versions will do, instead of leaving it out.
 func notYet(h *container.HostConfig) error {
 	for what, asked := range map[string]bool{
-		"restart policies":            !h.RestartPolicy.IsNone(),
 		"published ports":             len(h.PortBindings) > 0 || h.PublishAllPorts,
 		"links":                       len(h.Links) > 0,
 		"volumes of other containers": len(h.VolumesFrom) > 0,

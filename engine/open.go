@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"coracle/backends"
+	"coracle/engine/events"
 	"coracle/engine/fetch"
 	"coracle/engine/machine"
 	"coracle/engine/record"
@@ -28,6 +29,7 @@ type Engine struct {
 	mach   *machine.Machine
 	// sweeper cleans up after runs and commands.
 	sweeper *remains.Sweeper
+	journal *events.Journal
 	// made is the container that Create made last: Run needs not read it again.
 	made *made
 }
@@ -59,9 +61,10 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	if e.images, err = image.Open(filepath.Join(opt.Root, "images")); err != nil {
 		return nil, stateError(opt.Root, err)
 	}
+	e.journal = events.In(filepath.Join(opt.Root, "events"))
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
 	e.source = newSource(e)
-	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers()}
+	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers(), Happened: e.happened}
 	return e, nil
 }
 

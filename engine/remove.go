@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"coracle/engine/record"
+	"coracle/engine/stream"
 )
 
 // Remove deletes a container; with volumes also its anonymous volumes.
@@ -79,16 +80,12 @@ func evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, 
 	if !force {
 		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.Name, s.Status())
 	}
-	pid, start := s.Pid, s.StartTime
-	if pid == 0 {
-		// Just starting: the container dies with its monitor.
-		pid, start = s.Monitor, s.MonitorStart
-	}
-	if err := record.Signal(pid, start, syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	gone := awaiting(c)
+	if err := sendSignal(c, &s, stream.Order{Signal: syscall.SIGKILL}); err != nil {
 		return nil, fail(Internal, err, "cannot remove container %q: could not kill: %v", "/"+c.Name, err)
 	}
 	select {
-	case err := <-awaiting(c):
+	case err := <-gone:
 		if err != nil {
 			return nil, err
 		}

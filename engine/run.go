@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 
 	"coracle/engine/record"
@@ -23,6 +24,12 @@ func (e *Engine) find(ctx context.Context, ref string) (*record.Container, recor
 	c, err := e.store.Load(id)
 	if err != nil {
 		return nil, record.State{}, noContainer(ref, err)
+	}
+	if name := strings.TrimPrefix(ref, "/"); c.Name != name && !strings.HasPrefix(id, name) {
+		// Its old name, which a rename that was killed left behind.
+		if c, err = e.store.Forget(name, id); err != nil {
+			return nil, record.State{}, noContainer(ref, err)
+		}
 	}
 	s, err := e.sweeper.Settle(ctx, c)
 	if err != nil {
@@ -80,6 +87,12 @@ func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, d
 	}
 	if !state.Running {
 		return 125, false, fail(Conflict, nil, "You cannot attach to a stopped container, start it first")
+	}
+	if state.Restarting {
+		return 125, false, fail(Conflict, nil, "You cannot attach to a restarting container, wait until it is running")
+	}
+	if state.Paused {
+		return 125, false, fail(Conflict, nil, "You cannot attach to a paused container, unpause it first")
 	}
 	conn, err := stream.Dial(c.RunDir, stream.Request{Stdin: s.Stdin != nil, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil})
 	if err != nil {

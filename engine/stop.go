@@ -52,25 +52,38 @@ func (e *Engine) Stop(ctx context.Context, ref, signal string, timeout *int) err
 	if !state.Running {
 		return fail(NotModified, nil, "container %s is already stopped", c.ID)
 	}
-	sig, grace := stopSettings(c)
+	sig, grace, err := stopWith(c, signal, timeout)
+	if err != nil {
+		return err
+	}
+	if err := e.end(ctx, c, &state, stream.Order{Signal: sig}, grace); err != nil {
+		return err
+	}
+	e.happened(c, "stop")
+	return nil
+}
+
+// stopWith is how c is stopped by one who asks for signal and timeout.
+func stopWith(c *record.Container, signal string, timeout *int) (sig syscall.Signal, grace time.Duration, err error) {
+	sig, grace = stopSettings(c)
 	if signal != "" {
 		if sig, err = parseSignal(signal); err != nil {
-			return err
+			return sig, grace, err
 		}
 	}
 	if timeout != nil {
 		grace = time.Duration(*timeout) * time.Second
 	}
-	return e.end(ctx, c, &state, sig, grace)
+	return sig, grace, nil
 }
 
 // end signals a running container and waits until its monitor is gone, and it
 // with it.
-func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, sig syscall.Signal, grace time.Duration) error {
-	if err := record.Signal(s.Pid, s.StartTime, sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, o stream.Order, grace time.Duration) error {
+	gone := awaiting(c)
+	if err := sendSignal(c, s, o); err != nil {
 		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
 	}
-	gone := awaiting(c)
 	var late <-chan time.Time
 	if grace >= 0 {
 		t := time.NewTimer(grace)
@@ -84,7 +97,8 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 		return ctx.Err()
 	case <-late:
 	}
-	if err := record.Signal(s.Pid, s.StartTime, syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	o.Signal = syscall.SIGKILL
+	if err := sendSignal(c, s, o); err != nil {
 		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
 	}
 	select {
@@ -93,6 +107,35 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// sendSignal has the monitor pass a signal on, which makes it remember that it was
+// a person's. One that cannot be reached (it is just starting, or ending, or its
+// socket was taken away) is passed by: to the process itself, or, where restarts
+// must not follow, by telling the monitor that all ends.
+func sendSignal(c *record.Container, s *record.State, o stream.Order) error {
+	o.Do = orderKill
+	_, err := ask(c, o)
+	var unheard *unheardError
+	if !errors.As(err, &unheard) {
+		return err
+	}
+	now, err := c.State()
+	if err == nil && now.Running {
+		*s = now
+	}
+	pid, start := s.Pid, s.StartTime
+	if c.Alive() && o.Signal != syscall.SIGKILL && !c.HostConfig.RestartPolicy.IsNone() {
+		pid, start, o.Signal = s.Monitor, s.MonitorStart, syscall.SIGTERM
+	}
+	if pid == 0 && o.Signal == syscall.SIGKILL {
+		// Between two runs, or just starting: it dies with its monitor.
+		pid, start = s.Monitor, s.MonitorStart
+	}
+	if err := record.Signal(pid, start, o.Signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
 }
 
 func awaiting(c *record.Container) <-chan error {
@@ -131,13 +174,9 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 		return fail(Conflict, nil, "cannot kill container: %s: container %s is not running", name, c.ID)
 	}
 	if sig == syscall.SIGKILL {
-		return e.end(ctx, c, &state, sig, defaultGrace)
+		return e.end(ctx, c, &state, stream.Order{Signal: sig}, defaultGrace)
 	}
-	err = record.Signal(state.Pid, state.StartTime, sig)
-	if errors.Is(err, os.ErrProcessDone) {
-		return fail(Conflict, err, "cannot kill container: %s: container %s is not running", name, c.ID)
-	}
-	if err != nil {
+	if err := sendSignal(c, &state, stream.Order{Signal: sig}); err != nil {
 		return fail(Internal, err, "cannot kill container: %s: signal %s: %v", name, strconv.Itoa(int(sig)), err)
 	}
 	return nil

@@ -55,7 +55,7 @@ func (d *Draft) Commit(settled bool) (*Lock, error) {
 	}
 	final := filepath.Join(d.s.containers(), c.ID)
 	err := d.s.names(func() error {
-		id, err := d.s.named(c.Name)
+		id, err := d.s.Taken(c.Name)
 		if err != nil {
 			return err
 		}

@@ -74,7 +74,8 @@ type Mount struct {
 	Options []string `json:",omitempty"`
 }
 
-// Container is what a container was made with. It does not change.
+// Container is what a container was made with. Its name, its limits and its restart
+// policy may change (Store.Rename, Store.Rewrite).
 type Container struct {
 	Format     int
 	ID         string
@@ -120,6 +121,13 @@ type State struct {
 	// Dirty: there may be something of the container on the host: processes,
 	// mounts, groups. Set before the first of them is made.
 	Dirty bool `json:",omitempty"`
+	// Restarting: between two runs; it counts as running, without a process.
+	Restarting   bool `json:",omitempty"`
+	RestartCount int  `json:",omitempty"`
+	// Stopped: a person ended it, and not itself, or the machine.
+	Stopped bool `json:",omitempty"`
+	// Health is without its log while the container runs: the monitor has that.
+	Health *container.Health `json:",omitempty"`
 	// NoDevices: no devices group holds the container.
 	NoDevices bool `json:",omitempty"`
 	// LogDropped counts bytes of output that the log could not take.
@@ -133,6 +141,8 @@ func (s *State) Status() container.ContainerState {
 		return container.StateDead
 	case s.Paused:
 		return container.StatePaused
+	case s.Restarting:
+		return container.StateRestarting
 	case s.Running:
 		return container.StateRunning
 	case s.StartedAt.IsZero():

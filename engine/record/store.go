@@ -196,8 +196,17 @@ func ValidName(name string) bool {
 	return true
 }
 
-// Taken tells who has a name; "" is nobody.
-func (s *Store) Taken(name string) (string, error) { return s.named(name) }
+// Taken tells who has a name; "" is nobody, and who has been renamed.
+func (s *Store) Taken(name string) (string, error) {
+	id, err := s.named(name)
+	if err != nil || id == "" {
+		return "", err
+	}
+	if c, err := s.load(id); err == nil && c.Name != name {
+		return "", nil // left by a rename that was killed
+	}
+	return id, nil
+}
 
 // Load reads the record of a container.
 func (s *Store) Load(id string) (*Container, error) { return s.load(id) }

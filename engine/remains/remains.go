@@ -15,6 +15,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/limits"
+	"coracle/engine/events"
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/spec"
@@ -27,6 +28,8 @@ type Sweeper struct {
 	Store   *record.Store
 	Machine *machine.Machine
 	Warn    func(string)
+	// Happened writes an event; nil: none are.
+	Happened func(c *record.Container, what events.Action, more ...string)
 	// Fallback are the rungs of a draft that was killed before it said which.
 	Fallback record.Drivers
 }
@@ -68,6 +71,10 @@ func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.Stat
 	if err != nil {
 		return err
 	}
+	if group != nil {
+		// A frozen process does not even die (v1's freezer).
+		_ = group.Freeze(false)
+	}
 	if err := w.Kill(ctx, iso, group, t); err != nil {
 		return err
 	}
@@ -82,11 +89,27 @@ func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.Stat
 	if c.PIDFile != "" && s.Pid != 0 {
 		DropPIDFile(c.PIDFile, s.Pid)
 	}
-	if s.Running {
-		s.ExitCode, s.FinishedAt = 137, time.Now().UTC()
+	if s.Running && !s.Restarting {
+		s.ExitCode, s.FinishedAt = lost(s), time.Now().UTC()
+		w.happened(c, "die", "exitCode", strconv.Itoa(s.ExitCode), "execDuration", strconv.Itoa(int(s.FinishedAt.Sub(s.StartedAt).Seconds())))
 	}
-	s.Running, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, 0, 0, false
+	s.Running, s.Restarting, s.Paused, s.Pid, s.StartTime, s.Dirty = false, false, false, 0, 0, false
 	return nil
+}
+
+// lost is the exit code of a container whose own was not seen: it was killed with
+// its monitor, or the machine went down, for which Docker has 255.
+func lost(s *record.State) int {
+	if s.Boot != record.Boot() {
+		return 255
+	}
+	return 137
+}
+
+func (w *Sweeper) happened(c *record.Container, what events.Action, more ...string) {
+	if w.Happened != nil {
+		w.Happened(c, what, more...)
+	}
 }
 
 // Target names a container that is not ours, or not any more.
@@ -163,9 +186,10 @@ func (w *Sweeper) Bury(ctx context.Context, c *record.Container, s *record.State
 
 // dead shows a state whose monitor is gone.
 func dead(s *record.State) {
-	if s.Running {
-		s.Running, s.Paused, s.ExitCode = false, false, 137
+	if s.Running && !s.Restarting {
+		s.ExitCode = lost(s)
 	}
+	s.Running, s.Restarting, s.Paused = false, false, false
 }
 
 // DropPIDFile deletes a PID file if it is still that of pid.
@@ -200,7 +224,11 @@ func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool
 	if err := errors.Join(root, err, run); err != nil {
 		return err
 	}
-	return w.Store.Delete(c)
+	if err := w.Store.Delete(c); err != nil {
+		return err
+	}
+	w.happened(c, "destroy")
+	return nil
 }
 
 // Clean removes containers that someone was making, or removing, when killed.

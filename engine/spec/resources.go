@@ -123,3 +123,15 @@ func device(path string) (major, minor int64, err error) {
 	}
 	return int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev))), nil
 }
+
+// Limits are Docker's limits alone, for a group that is there. Pids -1 is none.
+func Limits(r *container.Resources) (*specs.LinuxResources, error) {
+	out := &specs.LinuxResources{}
+	if err := resources(out, r); err != nil {
+		return nil, err
+	}
+	if r.PidsLimit != nil && *r.PidsLimit < 0 {
+		out.Pids = &specs.LinuxPids{Limit: r.PidsLimit}
+	}
+	return out, nil
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Client is a connection to a monitor.
@@ -37,6 +38,23 @@ func Dial(dir string, req Request) (*Client, error) {
 		return nil, err
 	}
 	return &Client{c: c, r: bufio.NewReaderSize(c, bufSize)}, nil
+}
+
+// Ask gives an order to the monitor whose socket is in dir, and waits for the answer,
+// not longer than patience.
+func Ask(dir string, o Order, patience time.Duration) (Answer, error) {
+	c, err := Dial(dir, Request{Order: &o})
+	if err != nil {
+		return Answer{}, err
+	}
+	defer c.Close()
+	var a Answer
+	c.c.SetReadDeadline(time.Now().Add(patience))
+	line, err := c.r.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &a)
+	}
+	return a, err
 }
 
 // Close leaves.

@@ -33,20 +33,45 @@ const (
 // SocketName is the socket's name in the container's run directory.
 const SocketName = "monitor.sock"
 
-// Request is what a client wants.
+// Request is what a client wants: streams, or one order done.
 type Request struct {
 	Stdin, Stdout, Stderr bool
+	Order                 *Order `json:",omitempty"`
 }
 
-// Server answers at the monitor's socket.
-type Server struct {
-	l    *net.UnixListener
-	pump *Pump
+// Order is something that the monitor is to do. The answer is a line of JSON, an
+// Answer.
+type Order struct {
+	Do     string
+	Signal syscall.Signal `json:",omitempty"`
+	// Keep: the container is not removed at this end (--rm), because it is
+	// started again.
+	Keep bool `json:",omitempty"`
+}
+
+// Answer is what came of an order.
+type Answer struct {
+	Err  string          `json:",omitempty"`
+	Kind int             `json:",omitempty"` // the caller's class of Err
+	Data json.RawMessage `json:",omitempty"`
+}
+
+// Owner is the monitor behind a server.
+type Owner interface {
 	// Signal passes a signal to the process.
-	signal func(syscall.Signal) error
+	Signal(sig syscall.Signal) error
+	Do(o Order) Answer
+}
+
+// Server answers at the monitor's socket, for all runs of a container.
+type Server struct {
+	l     *net.UnixListener
+	owner Owner
 
 	mu      sync.Mutex
+	pump    *Pump // nil between two runs
 	conns   map[net.Conn]*sync.Mutex
+	strange map[net.Conn]bool // have not said yet what they want
 	busy    sync.WaitGroup
 	dir     *os.File
 	closing bool
@@ -63,7 +88,7 @@ func address(dir string) (*os.File, *net.UnixAddr, error) {
 }
 
 // Serve listens in dir.
-func Serve(dir string, pump *Pump, signal func(syscall.Signal) error) (*Server, error) {
+func Serve(dir string, pump *Pump, owner Owner) (*Server, error) {
 	os.Remove(dir + "/" + SocketName)
 	d, addr, err := address(dir)
 	if err != nil {
@@ -74,7 +99,7 @@ func Serve(dir string, pump *Pump, signal func(syscall.Signal) error) (*Server, 
 		d.Close()
 		return nil, err
 	}
-	s := &Server{l: l, pump: pump, signal: signal, conns: map[net.Conn]*sync.Mutex{}, dir: d}
+	s := &Server{l: l, pump: pump, owner: owner, conns: map[net.Conn]*sync.Mutex{}, strange: map[net.Conn]bool{}, dir: d}
 	go s.accept()
 	return s, nil
 }
@@ -91,7 +116,7 @@ func (s *Server) accept() {
 			c.Close()
 			return
 		}
-		s.conns[c] = new(sync.Mutex)
+		s.strange[c] = true
 		s.busy.Add(1)
 		s.mu.Unlock()
 		go s.client(c)
@@ -108,16 +133,28 @@ func (s *Server) client(c net.Conn) {
 	}
 	if err != nil {
 		s.drop(c)
+		c.Close()
 		return
 	}
-	s.mu.Lock()
-	lock := s.conns[c]
-	s.mu.Unlock()
-	if lock == nil {
+	if req.Order != nil {
+		s.drop(c)
+		s.obey(c, *req.Order)
 		return
+	}
+	lock := new(sync.Mutex)
+	s.mu.Lock()
+	_, open := s.strange[c]
+	delete(s.strange, c)
+	if open {
+		s.conns[c] = lock
+	}
+	pump := s.pump
+	s.mu.Unlock()
+	if !open {
+		return // Close has it
 	}
 	var sink *Sink
-	if req.Stdout || req.Stderr {
+	if pump != nil && (req.Stdout || req.Stderr) {
 		sink = &Sink{}
 		if req.Stdout {
 			sink.Stdout = frames{c, lock, frameOut}
@@ -125,23 +162,33 @@ func (s *Server) client(c net.Conn) {
 		if req.Stderr {
 			sink.Stderr = frames{c, lock, frameErr}
 		}
-		s.pump.Add(sink)
+		pump.Add(sink)
 	}
-	s.listen(r, req)
+	s.listen(r, req, pump)
 	s.mu.Lock()
-	closing := s.closing
+	_, ours := s.conns[c]
 	s.mu.Unlock()
-	if closing {
-		return // Close has it
+	if !ours {
+		return // Part has it
 	}
 	if sink != nil {
-		s.pump.Remove(sink)
+		pump.Remove(sink)
 	}
 	s.drop(c)
+	c.Close()
+}
+
+// obey does what it is told and answers.
+func (s *Server) obey(c net.Conn, o Order) {
+	defer c.Close()
+	if data, err := json.Marshal(s.owner.Do(o)); err == nil {
+		c.SetWriteDeadline(time.Now().Add(farewell))
+		c.Write(append(data, '\n'))
+	}
 }
 
 // listen takes what the client sends, until it leaves.
-func (s *Server) listen(r *bufio.Reader, req Request) {
+func (s *Server) listen(r *bufio.Reader, req Request, pump *Pump) {
 	for {
 		kind, data, err := readFrame(r)
 		if err != nil {
@@ -149,43 +196,46 @@ func (s *Server) listen(r *bufio.Reader, req Request) {
 		}
 		switch kind {
 		case frameIn:
-			if req.Stdin {
-				s.pump.Write(data)
+			if req.Stdin && pump != nil {
+				pump.Write(data)
 			}
 		case frameInEOF:
-			if req.Stdin {
-				s.pump.CloseStdin()
+			if req.Stdin && pump != nil {
+				pump.CloseStdin()
 			}
 		case frameSize:
-			if len(data) == 4 {
-				s.pump.Resize(binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]))
+			if len(data) == 4 && pump != nil {
+				pump.Resize(binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]))
 			}
 		case frameSignal:
 			if len(data) == 1 {
-				s.signal(syscall.Signal(data[0]))
+				s.owner.Signal(syscall.Signal(data[0]))
 			}
 		}
 	}
 }
 
 func (s *Server) drop(c net.Conn) {
-	c.Close()
 	s.mu.Lock()
 	delete(s.conns, c)
+	delete(s.strange, c)
 	s.mu.Unlock()
 }
 
-// Close tells every client the exit code and ends. All output must have been
-// delivered.
-func (s *Server) Close(code int) {
+// Join gives the streams of a new run.
+func (s *Server) Join(p *Pump) {
 	s.mu.Lock()
-	s.closing = true
-	conns := s.conns
-	s.conns = map[net.Conn]*sync.Mutex{}
+	s.pump = p
 	s.mu.Unlock()
-	s.l.SetUnlinkOnClose(false)
-	s.l.Close()
-	s.dir.Close()
+}
+
+// Part tells every client the exit code of the run that has ended. All output must
+// have been delivered.
+func (s *Server) Part(code int) {
+	s.mu.Lock()
+	conns := s.conns
+	s.conns, s.pump = map[net.Conn]*sync.Mutex{}, nil
+	s.mu.Unlock()
 	for c, lock := range conns {
 		c.SetWriteDeadline(time.Now().Add(farewell))
 		var data [4]byte
@@ -193,6 +243,21 @@ func (s *Server) Close(code int) {
 		frames{c, lock, frameExit}.Write(data[:])
 		c.Close()
 	}
+}
+
+// Close is Part, and the end of the server.
+func (s *Server) Close(code int) {
+	s.mu.Lock()
+	s.closing = true
+	for c := range s.strange {
+		c.Close()
+	}
+	clear(s.strange)
+	s.mu.Unlock()
+	s.l.SetUnlinkOnClose(false)
+	s.l.Close()
+	s.dir.Close()
+	s.Part(code)
 	s.busy.Wait()
 }
 

@@ -99,7 +99,7 @@ func TestServer(t *testing.T) {
 	in, out, errs = dup(t, in), dup(t, out), dup(t, errs)
 	p.Started(nil)
 	signals := make(chan syscall.Signal, 1)
-	s, err := Serve(dir, p, func(sig syscall.Signal) error { signals <- sig; return nil })
+	s, err := Serve(dir, p, owner(signals))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,3 +198,13 @@ func TestFinishOfAStarvedCopy(t *testing.T) {
 		t.Errorf("%q was read", got)
 	}
 }
+
+// owner is a monitor that takes signals and answers orders by their name.
+type owner chan syscall.Signal
+
+func (o owner) Signal(sig syscall.Signal) error {
+	o <- sig
+	return nil
+}
+
+func (o owner) Do(order Order) Answer { return Answer{Err: order.Do} }

@@ -47,6 +47,7 @@ func (s *settings) fill() error {
 	}
 	for _, fill := range []func() error{
 		s.fillProcess, s.fillStreams, s.fillMounts, s.fillSecurity, s.fillNetwork, s.fillResources, s.fillModes, s.fillBlock,
+		s.fillKeep,
 	} {
 		if err := fill(); err != nil {
 			return err

@@ -8,7 +8,7 @@ import (
 
 // containerFlags are those of run and create.
 func containerFlags() []cli.Flag {
-	return slices.Concat(processFlags(), isolationFlags(), resourceFlags(), modeFlags(), blockFlags())
+	return slices.Concat(processFlags(), isolationFlags(), resourceFlags(), modeFlags(), blockFlags(), keepFlags())
 }
 
 func processFlags() []cli.Flag {

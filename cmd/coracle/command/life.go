@@ -44,13 +44,7 @@ func newStop(t *tool) *verb {
 		},
 	}
 	v.Action = func(c *cli.Context) error {
-		var timeout *int
-		for _, name := range []string{"time", "timeout"} {
-			if c.IsSet(name) {
-				n := c.Int(name)
-				timeout = &n
-			}
-		}
+		timeout := timeoutOf(c)
 		return t.each(c, func(ctx context.Context, e *engine.Engine, ref string) error {
 			return unlessDone(e.Stop(ctx, ref, c.String("signal"), timeout))
 		})

@@ -44,10 +44,6 @@ func missing(name string) string {
 		return "there is no daemon to connect to"
 	case "config":
 		return "no client configuration is read"
-	case "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period", "health-timeout", "no-healthcheck":
-		return "health is not checked"
-	case "restart":
-		return "leave it to the supervisor that runs coracle in the foreground"
 	case "kernel-memory":
 		return "Linux deprecated this limit, and Docker ignores it since API 1.42"
 	case "gpus":

@@ -233,3 +233,20 @@ func Keys(s string) ([]byte, error) {
 	}
 	return keys, nil
 }
+
+// RestartPolicy reads "no", "always", "unless-stopped", "on-failure[:max]".
+func RestartPolicy(s string) (container.RestartPolicy, error) {
+	name, count, counted := strings.Cut(s, ":")
+	if counted && name == "" {
+		return container.RestartPolicy{}, errors.New("invalid restart policy format: no policy provided before colon")
+	}
+	p := container.RestartPolicy{Name: container.RestartPolicyMode(name)}
+	if count != "" {
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			return container.RestartPolicy{}, errors.New("invalid restart policy format: maximum retry count must be an integer")
+		}
+		p.MaximumRetryCount = n
+	}
+	return p, nil
+}

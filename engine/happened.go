@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"context"
+	"maps"
+
+	"coracle/engine/events"
+	"coracle/engine/record"
+)
+
+// happened writes an event of a container, with more attributes than those that
+// every one has: pairs of a name and a value.
+func (e *Engine) happened(c *record.Container, what events.Action, more ...string) {
+	all := map[string]string{}
+	if c.Config != nil {
+		maps.Copy(all, c.Config.Labels)
+		all["image"] = c.Config.Image
+	}
+	all["name"] = c.Name
+	for i := 0; i+1 < len(more); i += 2 {
+		all[more[i]] = more[i+1]
+	}
+	e.journal.Log("container", what, c.ID, all)
+}
+
+// EventQuery says which events are wanted.
+type EventQuery = events.Query
+
+// Events hands the events that q and the filters want to show, until q.Until, the
+// end of ctx or an error of show.
+func Events(ctx context.Context, e *Engine, q EventQuery, filters map[string][]string, show func(*events.Message) error) error {
+	var err error
+	if q.Match, err = events.Filter(filters); err != nil {
+		return invalid(err)
+	}
+	return e.journal.Read(ctx, q, show)
+}

@@ -1,0 +1,89 @@
+package keep
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"coracle/engine/record"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// Candidate is a container that might be started after a boot.
+type Candidate struct {
+	C     *record.Container
+	State record.State
+}
+
+// due tells whether c's policy has it started in the boot of that name. One that
+// has run in it already is left to its monitor, and one never started to its user.
+func (c Candidate) due(boot string) bool {
+	s, p := &c.State, c.C.HostConfig.RestartPolicy
+	if s.Running || s.StartedAt.IsZero() || s.Boot == boot {
+		return false
+	}
+	switch {
+	case p.IsAlways():
+		return true
+	case p.IsUnlessStopped():
+		return !s.Stopped
+	case p.IsOnFailure():
+		return !s.Stopped && s.ExitCode != 0
+	}
+	return false
+}
+
+// Boot are those of all that are to be started in the boot of that name, each after
+// those that it needs: by its links and its namespaces. A circle is cut where it is
+// met; what is missing fails when it is started.
+func Boot(all []Candidate, boot string) []*record.Container {
+	slices.SortFunc(all, func(a, b Candidate) int {
+		return cmp.Or(a.C.Created.Compare(b.C.Created), cmp.Compare(a.C.ID, b.C.ID))
+	})
+	var out []*record.Container
+	seen := map[string]bool{}
+	var visit func(c Candidate)
+	visit = func(c Candidate) {
+		if seen[c.C.ID] {
+			return
+		}
+		seen[c.C.ID] = true
+		for _, ref := range needs(c.C.HostConfig) {
+			if i := find(all, ref); i >= 0 {
+				visit(all[i])
+			}
+		}
+		if c.due(boot) {
+			out = append(out, c.C)
+		}
+	}
+	for _, c := range all {
+		visit(c)
+	}
+	return out
+}
+
+// needs are the containers that must run before one with h.
+func needs(h *container.HostConfig) []string {
+	var refs []string
+	for _, mode := range []string{string(h.NetworkMode), string(h.PidMode), string(h.IpcMode)} {
+		if ref, ok := strings.CutPrefix(mode, "container:"); ok {
+			refs = append(refs, ref)
+		}
+	}
+	for _, link := range h.Links {
+		ref, _, _ := strings.Cut(strings.TrimPrefix(link, "/"), ":")
+		refs = append(refs, ref)
+	}
+	return refs
+}
+
+func find(all []Candidate, ref string) int {
+	ref = strings.TrimPrefix(ref, "/")
+	i := slices.IndexFunc(all, func(c Candidate) bool { return c.C.ID == ref || c.C.Name == ref })
+	if i < 0 && len(ref) >= 12 {
+		i = slices.IndexFunc(all, func(c Candidate) bool { return strings.HasPrefix(c.C.ID, ref) })
+	}
+	return i
+}

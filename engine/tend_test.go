@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"coracle/engine/events"
+	"coracle/engine/record"
+
+	"github.com/moby/moby/api/types/container"
+)
+
+// eventually waits until ok holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func (h *harness) started(s wanted) string {
+	h.t.Helper()
+	id := h.create(s)
+	if err := h.open().Start(context.Background(), id); err != nil {
+		h.t.Fatal(err)
+	}
+	if strings.HasPrefix(s.args[len(s.args)-1], "trap") {
+		// A first process is not harmed by signals that it has no trap for.
+		eventually(h.t, "the trap is set", func() bool { return h.log(id) != "" })
+	}
+	return id
+}
+
+func (h *harness) inspect(id string) *container.InspectResponse {
+	h.t.Helper()
+	info, err := h.open().Inspect(context.Background(), id, false)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return info
+}
+
+func (h *harness) log(id string) string {
+	var out bytes.Buffer
+	if err := h.open().Logs(context.Background(), id, LogOptions{Tail: -1}, &out, &out); err != nil {
+		h.t.Fatal(err)
+	}
+	return out.String()
+}
+
+// did are the actions that befell a container, oldest first.
+func (h *harness) did(id string) string {
+	var all []string
+	err := Events(context.Background(), h.Engine, EventQuery{Since: time.Unix(1, 0), Until: time.Now()}, map[string][]string{"container": {id}}, func(m *events.Message) error {
+		all = append(all, string(m.Action))
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.Join(all, " ")
+}
+
+func mustFail(t *testing.T, err error, k Kind, text string) {
+	t.Helper()
+	if err == nil || !isKind(err, k) || !strings.Contains(err.Error(), text) {
+		t.Errorf("%v; want one of kind %d that says %q", err, k, text)
+	}
+}
+
+const ticking = "trap 'exit 5' TERM; while :; do echo x; sleep 0.02; done"
+
+func pauseCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	id := h.started(wanted{args: sh(ticking)})
+	if err := Pause(ctx, h.open(), id); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.inspect(id).State; s.Status != "paused" || !s.Paused || !s.Running {
+		t.Errorf("%+v", s)
+	}
+	time.Sleep(50 * time.Millisecond) // what was in the pipe
+	before := h.log(id)
+	time.Sleep(200 * time.Millisecond)
+	if after := h.log(id); after != before {
+		t.Errorf("it went on: %d bytes more", len(after)-len(before))
+	}
+	mustFail(t, Pause(ctx, h.open(), id), Conflict, "already paused")
+	_, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}}, Streams{Stdout: &bytes.Buffer{}})
+	mustFail(t, err, Conflict, "is paused, unpause the container before exec")
+	if err := Unpause(ctx, h.open(), id); err != nil {
+		t.Fatal(err)
+	}
+	mustFail(t, Unpause(ctx, h.open(), id), Conflict, "is not paused")
+	eventually(t, "it goes on", func() bool { return len(h.log(id)) > len(before) })
+	// A paused one is stopped by its own signal.
+	if err := Pause(ctx, h.open(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.open().Stop(ctx, id, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.inspect(id).State; s.ExitCode != 5 || s.Paused || s.Status != "exited" {
+		t.Errorf("stopped while paused: %+v", s)
+	}
+	mustFail(t, Pause(ctx, h.open(), id), Conflict, "is not running")
+	mustFail(t, Unpause(ctx, h.open(), id), Conflict, "is not paused")
+	if got, want := h.did(id), "create start pause unpause pause kill die stop"; got != want {
+		t.Errorf("events: %q, want %q", got, want)
+	}
+	// And removed by force, and swept when its monitor was killed.
+	for _, end := range []func() error{
+		func() error { return h.open().Remove(ctx, id, true, false) },
+		func() error {
+			return record.Signal(h.monitor(id), 0, syscall.SIGKILL)
+		},
+	} {
+		id = h.started(wanted{args: sh(ticking)})
+		if err := Pause(ctx, h.open(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "it is seen as exited", func() bool { return h.inspect(id).State.Status == "exited" })
+}
+
+// monitor is the PID of a container's monitor.
+func (h *harness) monitor(id string) int {
+	c, err := h.store.Load(id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := c.State()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return s.Monitor
+}
+
+func policy(name container.RestartPolicyMode, max int) func(*container.HostConfig) {
+	return func(h *container.HostConfig) {
+		h.RestartPolicy = container.RestartPolicy{Name: name, MaximumRetryCount: max}
+	}
+}
+
+func policyCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	id := h.started(wanted{args: sh("echo x; exit 3"), host: policy("on-failure", 2)})
+	eventually(t, "it has given up", func() bool { return h.inspect(id).State.Status == "exited" })
+	info := h.inspect(id)
+	if info.RestartCount != 2 || info.State.ExitCode != 3 || info.State.Running || info.State.Restarting {
+		t.Errorf("%d restarts, %+v", info.RestartCount, info.State)
+	}
+	if got := h.log(id); got != "x\nx\nx\n" {
+		t.Errorf("log %q", got)
+	}
+	eventually(t, "all is told", func() bool { return h.did(id) == "create start die start die start die" })
+
+	// Between two runs it is restarting, and stop ends it at once.
+	id = h.started(wanted{args: sh("exit 4"), host: policy("always", 0)})
+	eventually(t, "the pause is long", func() bool { return h.inspect(id).RestartCount >= 4 && h.inspect(id).State.Restarting })
+	if s := h.inspect(id).State; s.Status != "restarting" || !s.Running || s.Pid != 0 || s.ExitCode != 4 {
+		t.Errorf("%+v", s)
+	}
+	_, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}}, Streams{Stdout: &bytes.Buffer{}})
+	mustFail(t, err, Conflict, "is restarting, wait until the container is running")
+	mustFail(t, Pause(ctx, h.open(), id), Conflict, "is restarting")
+	if err := h.open().Stop(ctx, id, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.inspect(id).State; s.Status != "exited" || s.ExitCode != 4 {
+		t.Errorf("%+v", s)
+	}
+
+	// A kill ends the restarts too, and a start begins them anew.
+	id = h.started(wanted{args: sh("sleep 100"), host: policy("unless-stopped", 0)})
+	pid := h.inspect(id).State.Pid
+	if err := record.Signal(pid, 0, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it runs again", func() bool { s := h.inspect(id).State; return s.Status == "running" && s.Pid != pid })
+	if err := h.open().Kill(ctx, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if info := h.inspect(id); info.State.Status != "exited" || info.RestartCount != 1 {
+		t.Errorf("%d restarts, %+v", info.RestartCount, info.State)
+	}
+	if err := h.open().Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if n := h.inspect(id).RestartCount; n != 0 {
+		t.Errorf("%d restarts of one just started", n)
+	}
+	// A monitor killed between two runs leaves nothing that is believed.
+	id = h.started(wanted{args: sh("exit 4"), host: policy("always", 0)})
+	eventually(t, "the pause is long", func() bool { return h.inspect(id).RestartCount >= 4 && h.inspect(id).State.Restarting })
+	if err := record.Signal(h.monitor(id), 0, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is seen as exited", func() bool { s := h.inspect(id).State; return s.Status == "exited" && s.ExitCode == 4 })
+}
+
+func restartCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	for _, rm := range []bool{false, true} {
+		id := h.started(wanted{args: sh(ticking), rm: rm})
+		pid := h.inspect(id).State.Pid
+		if err := Restart(ctx, h.open(), id, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		if s := h.inspect(id).State; s.Status != "running" || s.Pid == pid {
+			t.Errorf("%+v, was %d", s, pid)
+		}
+		lines := len(h.log(id))
+		eventually(t, "the trap is set again", func() bool { return len(h.log(id)) > lines })
+		if got, want := h.did(id), "create start kill die stop start restart"; got != want {
+			t.Errorf("events: %q, want %q", got, want)
+		}
+		if err := h.open().Stop(ctx, id, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.open().Inspect(ctx, id, false); (err != nil) != rm {
+			t.Errorf("--rm=%v and stopped: %v", rm, err)
+		}
+		if rm {
+			continue
+		}
+		if err := Restart(ctx, h.open(), id, "", nil); err != nil || !h.inspect(id).State.Running {
+			t.Errorf("restart of a stopped one: %v", err)
+		}
+	}
+	mustFail(t, Restart(ctx, h.open(), "nosuch", "", nil), NotFound, "No such container: nosuch")
+}
+
+func renameCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	a, b := h.started(wanted{name: "first", args: sh(ticking), rm: true}), h.create(wanted{name: "second", args: sh("true")})
+	mustFail(t, Rename(ctx, h.open(), "first", "second"), Conflict, `The container name "/second" is already in use by container "`+b)
+	mustFail(t, Rename(ctx, h.open(), "first", "first"), Invalid, "same name as its current name")
+	mustFail(t, Rename(ctx, h.open(), "first", "a b"), Invalid, "Invalid container name (/a b)")
+	if err := Rename(ctx, h.open(), "first", "third"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.open().Inspect(ctx, "first", false); err == nil {
+		t.Error("the old name is still good")
+	}
+	if h.inspect("third").ID != a {
+		t.Error("the new name is another's")
+	}
+	if err := Rename(ctx, h.open(), "second", "first"); err != nil {
+		t.Error("the old name is not free: ", err)
+	}
+	// A rename that was killed: both names are there, and the record decides.
+	if err := os.Symlink(a, filepath.Join(h.opt.Root, "names", "fourth")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.open().Inspect(ctx, "fourth", false); !isKind(err, NotFound) {
+		t.Errorf("a name that the record does not know: %v", err)
+	}
+	if err := os.Symlink(a, filepath.Join(h.opt.Root, "names", "fourth")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rename(ctx, h.open(), "first", "fourth"); err != nil {
+		t.Error(err)
+	}
+	// The monitor removes it by the name that it has now.
+	if err := h.open().Stop(ctx, "third", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is gone", func() bool {
+		_, err := os.Lstat(filepath.Join(h.opt.Root, "names", "third"))
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+func updateCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	id := h.started(wanted{args: sh(ticking)})
+	var u container.UpdateConfig
+	u.Memory, u.MemorySwap = 64<<20, 128<<20
+	warnings, err := Update(ctx, h.open(), id, u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.inspect(id).HostConfig.Memory != 64<<20 {
+		t.Error("it is not written down")
+	}
+	d, err := h.mach.Limits(h.drivers().Limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group, err := d.Open(id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := group.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := s.MemoryLimit == 64<<20
+	if said := strings.Contains(strings.Join(warnings, "\n"), "--memory"); held == said {
+		t.Errorf("limit %d, warnings %q", s.MemoryLimit, warnings)
+	}
+	if h.drivers().Limits == "cgroup1" && !held {
+		t.Errorf("the limit is %d", s.MemoryLimit)
+	}
+	u = container.UpdateConfig{}
+	u.Memory = 1 << 10
+	_, err = Update(ctx, h.open(), id, u)
+	mustFail(t, err, Invalid, "Minimum memory limit allowed is 6MB")
+	if h.inspect(id).HostConfig.Memory != 64<<20 {
+		t.Error("a refused update was written down")
+	}
+	// The monitor heeds a policy given later.
+	if _, err := Update(ctx, h.open(), id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}}); err != nil {
+		t.Fatal(err)
+	}
+	pid := h.inspect(id).State.Pid
+	record.Signal(pid, 0, syscall.SIGKILL)
+	eventually(t, "it runs again", func() bool { s := h.inspect(id).State; return s.Status == "running" && s.Pid != pid })
+}
