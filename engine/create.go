@@ -59,7 +59,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (id string, warn
 		}
 		return "", warnings, err
 	}
-	e.happened(c, "create")
+	happened(e, c, "create")
 	e.made = &made{c: c}
 	return c.ID, warnings, nil
 }

@@ -90,11 +90,11 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 		return noContainer(ref, err)
 	}
 	defer lock.Release()
-	return e.startLocked(ctx, c)
+	return startLocked(ctx, e, c)
 }
 
 // startLocked starts c, whose object lock is held.
-func (e *Engine) startLocked(ctx context.Context, c *record.Container) error {
+func startLocked(ctx context.Context, e *Engine, c *record.Container) error {
 	err := e.spawn(ctx, errand{ID: c.ID})
 	if err != nil && c.HostConfig.AutoRemove && !isKind(err, NotModified) && !c.Alive() {
 		if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {

@@ -10,7 +10,7 @@ import (
 
 // happened writes an event of a container, with more attributes than those that
 // every one has: pairs of a name and a value.
-func (e *Engine) happened(c *record.Container, what events.Action, more ...string) {
+func happened(e *Engine, c *record.Container, what events.Action, more ...string) {
 	all := map[string]string{}
 	if c.Config != nil {
 		maps.Copy(all, c.Config.Labels)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"coracle/backends"
-	"coracle/engine/machine"
+	"coracle/engine/record"
 	"coracle/probe"
 
 	"github.com/moby/moby/api/types/container"
@@ -32,7 +32,7 @@ func (e *Engine) Info(ctx context.Context) (*system.Info, error) {
 		ID: "coracle", Containers: len(list), Images: len(images), Driver: e.sel.Rung(backends.Rootfs),
 		LoggingDriver: "json-file", SystemTime: time.Now().Format(time.RFC3339Nano),
 		KernelVersion: e.report.Kernel, OSType: "linux", Architecture: e.report.Arch, NCPU: runtime.NumCPU(),
-		DockerRootDir: e.opt.Root, Name: hostName(), ServerVersion: machine.ServerVersion(),
+		DockerRootDir: e.opt.Root, Name: hostName(), ServerVersion: record.Version(),
 		IndexServerAddress: "https://index.docker.io/v1/", NGoroutines: runtime.NumGoroutine(),
 		DefaultRuntime: "coracle", Runtimes: map[string]system.RuntimeWithStatus{"coracle": {}},
 		Labels: []string{}, HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),

@@ -126,7 +126,7 @@ func (l *life) failed(err error) {
 	l.state.Running, l.state.Restarting, l.state.Pid, l.state.ExitCode, l.state.Error = false, false, 0, code, text
 	l.mu.Unlock()
 	l.c.SetState(l.state, !l.c.HostConfig.AutoRemove)
-	l.e.happened(l.c, "die", "exitCode", strconv.Itoa(code), "execDuration", "0")
+	happened(l.e, l.c, "die", "exitCode", strconv.Itoa(code), "execDuration", "0")
 	l.mon.Release()
 	if l.server != nil {
 		l.server.Close(code)
@@ -379,7 +379,7 @@ func (l *life) announce(proc isolate.Process) error {
 		l.pump = nil
 		return err
 	}
-	l.e.happened(l.c, "start")
+	happened(l.e, l.c, "start")
 	return nil
 }
 
@@ -442,7 +442,7 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 	}
 	l.refresh()
 	if oom {
-		l.e.happened(c, "oom")
+		happened(l.e, c, "oom")
 	}
 	now := time.Now().UTC()
 	ran := now.Sub(s.StartedAt)
@@ -458,7 +458,7 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 	l.mu.Unlock()
 	died := []string{"exitCode", strconv.Itoa(code), "execDuration", strconv.Itoa(int(ran.Seconds()))}
 	if again {
-		l.e.happened(c, "die", died...)
+		happened(l.e, c, "die", died...)
 		l.server.Part(code)
 		return pause, true
 	}
@@ -483,7 +483,7 @@ func (l *life) conclude(code int, unclean error, died ...string) {
 		}
 	}
 	if died != nil {
-		l.e.happened(c, "die", died...)
+		happened(l.e, c, "die", died...)
 	}
 	if c.HostConfig.AutoRemove && !l.kept && unclean == nil {
 		if err := l.e.sweeper.Discard(ctx, c, true); err != nil {

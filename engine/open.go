@@ -64,7 +64,9 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.journal = events.In(filepath.Join(opt.Root, "events"))
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
 	e.source = newSource(e)
-	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers(), Happened: e.happened}
+	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
+		happened(e, c, what, more...)
+	}}
 	return e, nil
 }
 

@@ -114,7 +114,7 @@ func (l *life) kill(sig syscall.Signal, o order) error {
 		l.state.Paused = false
 		l.c.SetState(l.state, false)
 	}
-	l.e.happened(l.c, "kill", "signal", strconv.Itoa(int(sig)))
+	happened(l.e, l.c, "kill", "signal", strconv.Itoa(int(sig)))
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (l *life) pause(on bool) error {
 	}
 	l.state.Paused = on
 	l.c.SetState(l.state, false)
-	l.e.happened(l.c, word)
+	happened(l.e, l.c, word)
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (e *Engine) Stop(ctx context.Context, ref, signal string, timeout *int) err
 	if err := e.end(ctx, c, &state, stream.Order{Signal: sig}, grace); err != nil {
 		return err
 	}
-	e.happened(c, "stop")
+	happened(e, c, "stop")
 	return nil
 }
 

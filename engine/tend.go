@@ -61,12 +61,12 @@ func Restart(ctx context.Context, e *Engine, ref, signal string, timeout *int) e
 		if err := e.end(ctx, c, &state, stream.Order{Signal: sig, Keep: true}, grace); err != nil {
 			return err
 		}
-		e.happened(c, "stop")
+		happened(e, c, "stop")
 	}
-	if err := e.startLocked(ctx, c); err != nil {
+	if err := startLocked(ctx, e, c); err != nil {
 		return err
 	}
-	e.happened(c, "restart")
+	happened(e, c, "restart")
 	return nil
 }
 
@@ -100,7 +100,7 @@ func Rename(ctx context.Context, e *Engine, ref, name string) error {
 	if err != nil {
 		return noContainer(ref, err)
 	}
-	e.happened(c, "rename", "oldName", "/"+old)
+	happened(e, c, "rename", "oldName", "/"+old)
 	return nil
 }
 
@@ -157,7 +157,7 @@ func Update(ctx context.Context, e *Engine, ref string, u container.UpdateConfig
 		relimit(e, c, state.Running && c.Alive())
 		return nil, fail(kindOf(err), err, "Cannot update container %s: %v", c.ID, err)
 	}
-	e.happened(c, "update")
+	happened(e, c, "update")
 	return not, nil
 }
 

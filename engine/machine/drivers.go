@@ -22,7 +22,6 @@ import (
 	"coracle/fs/overlay"
 	"coracle/fs/reflink"
 	"coracle/fs/snapshot"
-	"coracle/internal/version"
 	"coracle/probe"
 )
 
@@ -112,6 +111,3 @@ func OpenSnapshots(rung, dir string, opt snapshot.Options) (snapshot.Driver, err
 	}
 	return nil, fmt.Errorf("rootfs: this program has no driver %q", rung)
 }
-
-// ServerVersion is this program's, as Docker's clients ask for it.
-func ServerVersion() string { return version.Version }

@@ -1,6 +1,9 @@
 package record
 
-import "coracle/internal/sys"
+import (
+	"coracle/internal/sys"
+	"coracle/internal/version"
+)
 
 // StartTime is when process pid was started, in clock ticks since boot; 0 where
 // there is no such process, or only its zombie.
@@ -22,3 +25,6 @@ func Program() (string, error) {
 	path, _, err := sys.Self()
 	return path, err
 }
+
+// Version is this program's, as it stands in what it says of itself.
+func Version() string { return version.Version }

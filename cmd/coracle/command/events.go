@@ -29,7 +29,7 @@ func newEvents(t *tool) *verb {
 			text("until", "", "Stream events until this timestamp"),
 		},
 	}
-	v.Action = func(c *cli.Context) error { return t.events(c, v) }
+	v.Action = func(c *cli.Context) error { return showEvents(t, c, v) }
 	return v
 }
 
@@ -42,7 +42,7 @@ type event struct {
 	events.Message
 }
 
-func (t *tool) events(c *cli.Context, v *verb) error {
+func showEvents(t *tool, c *cli.Context, v *verb) error {
 	show, err := eventWriter(t.Out, c.String("format"))
 	if err != nil {
 		return err

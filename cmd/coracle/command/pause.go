@@ -9,14 +9,14 @@ import (
 )
 
 func newPause(t *tool) *verb {
-	return t.suspendVerb("Pause all processes within one or more containers", engine.Pause)
+	return suspendVerb(t, "Pause all processes within one or more containers", engine.Pause)
 }
 
 func newUnpause(t *tool) *verb {
-	return t.suspendVerb("Unpause all processes within one or more containers", engine.Unpause)
+	return suspendVerb(t, "Unpause all processes within one or more containers", engine.Unpause)
 }
 
-func (t *tool) suspendVerb(usage string, do func(context.Context, *engine.Engine, string) error) *verb {
+func suspendVerb(t *tool, usage string, do func(context.Context, *engine.Engine, string) error) *verb {
 	v := &verb{mixed: true, min: 1, max: -1}
 	v.Command = &cli.Command{Usage: usage, ArgsUsage: "CONTAINER [CONTAINER...]"}
 	v.Action = func(c *cli.Context) error { return t.each(c, do) }
