@@ -251,7 +251,7 @@ func TestRungs(t *testing.T) {
 				"foreground": foregroundCase, "start errors": startErrors, "detached": detached, "exec": execCase,
 				"kill": killCase, "mounts": mountsCase, "crash": crash, "auto remove": autoRemove, "streams": streams,
 				"readonly": readonly, "config": configCase,
-				"pause": pauseCase, "policy": policyCase, "restart": restartCase, "rename": renameCase, "update": updateCase,
+				"pause": pauseCase, "policy": policyCase, "restart": restartCase, "rename": renameCase, "update": updateCase, "health": healthCase,
 			} {
 				t.Run(name, func(t *testing.T) { f(t, &harness{Engine: h.open(), t: t, opt: h.opt}) })
 			}

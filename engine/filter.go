@@ -47,6 +47,13 @@ func newFilter(want map[string][]string) (*filter, error) {
 		default:
 			return nil, fail(Invalid, nil, "invalid filter '%s'", key)
 		}
+		if key == "health" {
+			for _, v := range values {
+				if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
+					return nil, invalid(err)
+				}
+			}
+		}
 		if key == "status" {
 			for _, v := range values {
 				if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
@@ -114,7 +121,7 @@ func (f *filter) match(l listed) bool {
 	return any("id", func(v string) bool { return strings.HasPrefix(c.ID, v) }) &&
 		any("status", func(v string) bool { return string(l.s.Status()) == v }) &&
 		any("ancestor", func(v string) bool { return v == c.Config.Image || f.ancestors[c.ImageID] }) &&
-		any("health", func(v string) bool { return v == "none" }) &&
+		any("health", func(v string) bool { return v == healthWord(&l.s) }) &&
 		any("is-task", func(v string) bool { return v == "false" || v == "0" }) &&
 		any("publish", func(string) bool { return false }) &&
 		any("expose", func(v string) bool { return f.exposes(l, v) }) &&
@@ -136,4 +143,11 @@ func (f *filter) exposes(l listed, v string) bool {
 		}
 	}
 	return false
+}
+
+func healthWord(s *record.State) string {
+	if s.Health == nil {
+		return string(container.NoHealthcheck)
+	}
+	return string(s.Health.Status)
 }

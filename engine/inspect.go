@@ -31,6 +31,7 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 			Ports: network.PortMap{}, Networks: networks(c),
 		},
 	}
+	out.State.Health = healthOf(c, &s)
 	if c.HostConfig.LogConfig.Type == "none" {
 		out.LogPath = ""
 	}

@@ -61,6 +61,7 @@ type life struct {
 	// socket: see orders.go.
 	mu     sync.Mutex
 	proc   isolate.Process
+	checks *checks
 	again  keep.Restarter
 	last   bool          // no run follows this one
 	kept   bool          // nor is the container removed: it is started anew
@@ -354,7 +355,9 @@ func (l *life) announce(proc isolate.Process) error {
 	s := &l.state
 	s.Running, s.Restarting, s.Pid, s.StartTime, s.StartedAt = true, false, proc.PID(), proc.StartTime(), time.Now().UTC()
 	s.ExitCode, s.Error, s.OOMKilled, s.NoDevices = 0, "", false, l.noDevices
+	l.checks = newChecks(l)
 	err := l.c.SetState(*s, false)
+	l.checks.begin()
 	if l.last {
 		proc.Signal(syscall.SIGKILL) // stopped while it was started again
 	}
@@ -421,8 +424,15 @@ func (l *life) wait() int {
 // finish cleans up after a run, and tells whether there will be another.
 func (l *life) finish(code int) (pause time.Duration, again bool) {
 	c, s := l.c, &l.state
+	l.mu.Lock()
+	l.checks.end()
+	if h := l.checks.now(); h != nil {
+		s.Health = h
+	}
+	l.mu.Unlock()
 	oom := l.group.OOMKills() > 0
 	err := l.e.sweeper.Kill(context.Background(), l.iso, l.group, l.target(true))
+	l.checks.wait()
 	l.pump.Finish(strayGrace)
 	dropped := int64(0)
 	if l.log != nil {

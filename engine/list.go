@@ -153,7 +153,13 @@ func statusText(s *record.State, now time.Time) string {
 		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
 	case container.StatePaused:
 		return fmt.Sprintf("Up %s (Paused)", units.HumanDuration(now.Sub(s.StartedAt)))
-	default:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
 	}
+	up := "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+	switch {
+	case s.Health == nil:
+		return up
+	case s.Health.Status == container.Starting:
+		return up + " (health: starting)"
+	}
+	return up + " (" + string(s.Health.Status) + ")"
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 
+	"coracle/engine/keep"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/image"
@@ -25,9 +26,7 @@ func merge(c *record.Container, img *image.Image) error {
 	if cfg.StopSignal == "" {
 		cfg.StopSignal = from.StopSignal
 	}
-	if cfg.Healthcheck == nil {
-		cfg.Healthcheck = from.Healthcheck
-	}
+	cfg.Healthcheck = keep.MergeHealth(cfg.Healthcheck, from.Healthcheck)
 	if len(cfg.Shell) == 0 {
 		cfg.Shell = from.Shell
 	}
@@ -136,6 +135,9 @@ func validate(c *record.Container) error {
 	}
 	if h.AutoRemove && !h.RestartPolicy.IsNone() {
 		return fail(Invalid, nil, "can't create 'AutoRemove' container with restart policy")
+	}
+	if err := keep.CheckHealth(c.Config.Healthcheck); err != nil {
+		return invalid(err)
 	}
 	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
 		return invalid(err)

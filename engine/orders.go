@@ -21,6 +21,7 @@ const (
 	orderKill    = "kill"
 	orderPause   = "pause"
 	orderUnpause = "unpause"
+	orderHealth  = "health"
 )
 
 // patience is how long a command waits for a monitor to do as it was told.
@@ -55,6 +56,10 @@ func (l *life) Do(o stream.Order) stream.Answer {
 		err = l.kill(o.Signal, order{manual: true, keep: o.Keep})
 	case orderPause, orderUnpause:
 		err = l.pause(o.Do == orderPause)
+	case orderHealth:
+		l.mu.Lock()
+		data = l.checks.now()
+		l.mu.Unlock()
 	default:
 		err = fail(Invalid, nil, "the container's monitor does not know the order %q", o.Do)
 	}
@@ -113,6 +118,7 @@ func (l *life) kill(sig syscall.Signal, o order) error {
 		}
 		l.state.Paused = false
 		l.c.SetState(l.state, false)
+		l.checks.begin()
 	}
 	happened(l.e, l.c, "kill", "signal", strconv.Itoa(int(sig)))
 	return nil
@@ -141,6 +147,11 @@ func (l *life) pause(on bool) error {
 		return fail(Internal, err, "Cannot %s container %s: %v", word, id, err)
 	}
 	l.state.Paused = on
+	if on {
+		l.checks.end()
+	} else {
+		l.checks.begin()
+	}
 	l.c.SetState(l.state, false)
 	happened(l.e, l.c, word)
 	return nil

@@ -165,11 +165,11 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 			return err
 		}
 	}
+	name := strings.TrimPrefix(ref, "/")
 	c, state, err := e.find(ctx, ref)
 	if err != nil {
-		return err
+		return fail(kindOf(err), err, "cannot kill container: %s: %v", name, err)
 	}
-	name := strings.TrimPrefix(ref, "/")
 	if !state.Running {
 		return fail(Conflict, nil, "cannot kill container: %s: container %s is not running", name, c.ID)
 	}

@@ -330,3 +330,77 @@ func updateCase(t *testing.T, h *harness) {
 	record.Signal(pid, 0, syscall.SIGKILL)
 	eventually(t, "it runs again", func() bool { s := h.inspect(id).State; return s.Status == "running" && s.Pid != pid })
 }
+
+func (h *harness) status(id string) string {
+	h.t.Helper()
+	list, err := h.open().List(context.Background(), ListOptions{All: true, Filters: map[string][]string{"id": {id}}})
+	if err != nil || len(list) != 1 {
+		h.t.Fatal(len(list), err)
+	}
+	return list[0].Status
+}
+
+func healthCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	check := func(test string, change func(*container.HealthConfig)) func(*container.Config) {
+		return func(c *container.Config) {
+			c.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", test}, Interval: 20 * time.Millisecond, Retries: 2}
+			if change != nil {
+				change(c.Healthcheck)
+			}
+		}
+	}
+	id := h.started(wanted{args: sh("rm -f /tmp/ok; " + ticking), cfg: check("echo looked; test -e /tmp/ok", nil)})
+	eventually(t, "unhealthy", func() bool { return strings.HasSuffix(h.status(id), " (unhealthy)") })
+	eventually(t, "the log is full", func() bool { return len(h.inspect(id).State.Health.Log) == 5 })
+	last := h.inspect(id).State.Health
+	if r := last.Log[4]; r.ExitCode != 1 || r.Output != "looked\n" || r.End.Before(r.Start) || last.FailingStreak < 5 {
+		t.Errorf("%+v %+v", last, r)
+	}
+	if _, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: []string{"touch", "/tmp/ok"}}, Streams{Stdout: &bytes.Buffer{}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "healthy", func() bool { return strings.HasSuffix(h.status(id), " (healthy)") })
+	if err := Pause(ctx, h.open(), id); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.status(id); !strings.HasSuffix(s, "(Paused)") {
+		t.Error(s)
+	}
+	if err := Unpause(ctx, h.open(), id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "healthy again", func() bool { return strings.HasSuffix(h.status(id), " (healthy)") })
+	if err := h.open().Kill(ctx, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.inspect(id).State.Health; s.Status != "unhealthy" || len(s.Log) != 5 {
+		t.Errorf("after the end: %+v", s)
+	}
+	if got := h.did(id); !strings.HasPrefix(got, "create start health_status: unhealthy ") || !strings.Contains(got, " health_status: healthy ") {
+		t.Errorf("events: %q", got)
+	}
+
+	// One that hangs is killed, with what it said.
+	id = h.started(wanted{args: sh("sleep 100"), cfg: check("echo hangs; sleep 99", func(c *container.HealthConfig) {
+		c.Timeout, c.StartPeriod, c.StartInterval = 300*time.Millisecond, time.Hour, 10*time.Millisecond
+	})})
+	eventually(t, "three results", func() bool { return len(h.inspect(id).State.Health.Log) >= 3 })
+	health := h.inspect(id).State.Health
+	if r := health.Log[0]; r.ExitCode != -1 || r.Output != "Health check exceeded timeout (300ms): hangs\n" {
+		t.Errorf("%+v", r)
+	}
+	// In the start period nothing counts.
+	if health.Status != "starting" || health.FailingStreak != 0 || !strings.HasSuffix(h.status(id), " (health: starting)") {
+		t.Errorf("%+v, %s", health, h.status(id))
+	}
+	if err := h.open().Kill(ctx, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	id = h.started(wanted{args: sh("sleep 100"), cfg: check("nosuch", func(c *container.HealthConfig) { c.Test = []string{"NONE"} })})
+	if s := h.inspect(id).State.Health; s != nil {
+		t.Errorf("%+v of one that is not checked", s)
+	}
+	_, err := h.tryCreate(wanted{args: sh("true"), cfg: check("x", func(c *container.HealthConfig) { c.Interval = 1 })})
+	mustFail(t, err, Invalid, "Interval in Healthcheck cannot be less than 1ms")
+}
