@@ -114,7 +114,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 		return nil, nil, err
 	}
 	var err error
-	if c.Mounts, err = volume.Resolve(c.Config, c.HostConfig, filepath.Join(e.store.Root(), "volumes")); err != nil {
+	if c.Mounts, err = volume.Resolve(c.Config, c.HostConfig, mountSources(context.Background(), e)); err != nil {
 		return nil, nil, invalid(err)
 	}
 	if c.Name == "" {
@@ -160,7 +160,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 		if err != nil {
 			// Not with ctx: it may be cancelled, and this is the clean-up.
 			clean := context.WithoutCancel(ctx)
-			e.mach.RemoveVolumes(clean, c)
+			e.mach.Volumes(e.store, c.Drivers).Release(clean, c)
 			if !c.View {
 				err = errors.Join(err, snaps.Remove(clean, c.ID))
 			}

@@ -185,7 +185,7 @@ func (l *life) describe() (err error) {
 	l.plan, err = spec.Build(spec.Input{
 		C: c, Report: l.e.report, Root: machine.RootDir(c, l.snaps), SingleID: m.SingleID(c.Drivers.Isolation),
 		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup") && machine.ShowsGroups(),
-		Join:   l.shares.paths, Shm: l.shares.shm, Names: l.shares.names,
+		Images: imageViews(c, l.snaps), Join: l.shares.paths, Shm: l.shares.shm, Names: l.shares.names,
 	})
 	if err != nil {
 		return err
@@ -206,6 +206,8 @@ func (l *life) describe() (err error) {
 	return nil
 }
 
+func (l *life) volumes() *volume.Store { return l.e.mach.Volumes(l.e.store, l.c.Drivers) }
+
 // assemble makes what the spec names on the host.
 func (l *life) assemble() error {
 	c := l.c
@@ -213,6 +215,9 @@ func (l *life) assemble() error {
 		return err
 	}
 	if _, err := volume.Sources(c.Mounts); err != nil {
+		return err
+	}
+	if err := l.volumes().Mount(c, !spec.UserNS(c.Drivers.Isolation)); err != nil {
 		return err
 	}
 	// At each start, because the host's own may have changed.
@@ -442,7 +447,7 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 		l.log = nil
 	}
 	if err == nil {
-		err = errors.Join(l.group.Remove(), machine.DropShm(c))
+		err = errors.Join(l.group.Remove(), machine.DropShm(c), l.volumes().Unmount(c))
 	}
 	if err != nil {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", c.ID[:12], err))

@@ -156,9 +156,8 @@ func validate(c *record.Container) error {
 // notYet refuses what later versions will do, instead of leaving it out.
 func notYet(h *container.HostConfig) error {
 	for what, asked := range map[string]bool{
-		"published ports":             len(h.PortBindings) > 0 || h.PublishAllPorts,
-		"links":                       len(h.Links) > 0,
-		"volumes of other containers": len(h.VolumesFrom) > 0,
+		"published ports": len(h.PortBindings) > 0 || h.PublishAllPorts,
+		"links":           len(h.Links) > 0,
 		"--storage-opt: no quota is kept on root filesystems": len(h.StorageOpt) > 0,
 		"network mode " + string(h.NetworkMode):               !wired(h.NetworkMode),
 	} {

@@ -51,13 +51,11 @@ func (m *Machine) RemoveTree(ctx context.Context, c *record.Container, path stri
 	return tree.Remove(ctx, path)
 }
 
-// RemoveVolumes deletes the volumes that belong to c alone.
-func (m *Machine) RemoveVolumes(ctx context.Context, c *record.Container) error {
-	return volume.RemoveAnonymous(c.Mounts, func(dir string) error {
-		if _, err := os.Lstat(dir); err != nil {
-			return nil
-		}
-		return m.RemoveTree(ctx, c, dir)
+// Volumes are the volumes of a state directory, as containers of a rung of
+// isolation use them.
+func (m *Machine) Volumes(records *record.Store, d record.Drivers) *volume.Store {
+	return volume.Open(records, func(ctx context.Context, path string) error {
+		return m.RemoveTree(ctx, &record.Container{Drivers: d}, path)
 	})
 }
 

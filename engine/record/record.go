@@ -72,6 +72,12 @@ type Mount struct {
 	CopyUp bool `json:",omitempty"`
 	// Options are mount options beyond ro, rw and the propagation.
 	Options []string `json:",omitempty"`
+	// Subpath is the part of a volume or an image that is mounted.
+	Subpath string `json:",omitempty"`
+	// Layer is the chain ID of an image that is mounted.
+	Layer string `json:",omitempty"`
+	// Labels and DriverOpts are those of a volume that is not there yet.
+	Labels, DriverOpts map[string]string `json:",omitempty"`
 }
 
 // Container is what a container was made with. Its name, its limits and its restart

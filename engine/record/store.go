@@ -245,6 +245,28 @@ func (s *Store) All() ([]*Container, error) {
 	return all, nil
 }
 
+// Drafts loads every container that can be read, those that are being made too.
+func (s *Store) Drafts() ([]*Container, error) {
+	ids, remains, err := s.IDs()
+	if err != nil {
+		return nil, err
+	}
+	var all []*Container
+	for _, name := range append(ids, remains...) {
+		if strings.HasPrefix(name, removingPrefix) {
+			continue
+		}
+		c, err := s.load(name)
+		if err != nil && strings.HasPrefix(name, makingPrefix) {
+			c, err = s.load(strings.TrimPrefix(name, makingPrefix)) // whole by now
+		}
+		if err == nil {
+			all = append(all, c)
+		}
+	}
+	return all, nil
+}
+
 // names locks the names and runs f.
 func (s *Store) names(f func() error) error {
 	file, err := os.OpenFile(filepath.Join(s.root, "lock"), os.O_RDWR|os.O_CREATE, 0o600)

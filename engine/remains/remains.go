@@ -83,7 +83,7 @@ func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.Stat
 			return err
 		}
 	}
-	if err := machine.DropShm(c); err != nil {
+	if err := errors.Join(machine.DropShm(c), w.Machine.Volumes(w.Store, c.Drivers).Unmount(c)); err != nil {
 		return err
 	}
 	if c.PIDFile != "" && s.Pid != 0 {
@@ -218,7 +218,7 @@ func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool
 	}
 	beside.Go(func() { run = w.Store.DeleteRun(c) })
 	if volumes {
-		err = w.Machine.RemoveVolumes(ctx, c)
+		err = w.Machine.Volumes(w.Store, c.Drivers).Release(ctx, c)
 	}
 	beside.Wait()
 	if err := errors.Join(root, err, run); err != nil {
@@ -260,7 +260,7 @@ func (w *Sweeper) CleanOne(ctx context.Context, c *record.Container, half bool) 
 		return err
 	}
 	if half || c.HostConfig != nil && c.HostConfig.AutoRemove {
-		if err := w.Machine.RemoveVolumes(ctx, c); err != nil {
+		if err := w.Machine.Volumes(w.Store, c.Drivers).Release(ctx, c); err != nil {
 			return err
 		}
 	}

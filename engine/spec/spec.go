@@ -3,7 +3,6 @@
 package spec
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"sort"
@@ -14,7 +13,6 @@ import (
 	"coracle/probe"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -31,6 +29,8 @@ type Input struct {
 	// Join are the namespaces of other containers that this one shares, by the
 	// paths of their files.
 	Join map[specs.LinuxNamespaceType]string
+	// Images are the mounts of images by the chain ID of their last layer.
+	Images map[string][]specs.Mount
 	// Shm is the directory that is /dev/shm, of a container that lets others
 	// share it or that shares another's; "" for one of its own.
 	Shm string
@@ -252,7 +252,7 @@ func mounts(in Input, nss []specs.LinuxNamespace) ([]specs.Mount, error) {
 		})
 	}
 	for i := range c.Mounts {
-		m, err := userMount(&c.Mounts[i])
+		m, err := userMount(&c.Mounts[i], in.Images)
 		if err != nil {
 			return nil, err
 		}
@@ -269,31 +269,3 @@ func mounts(in Input, nss []specs.LinuxNamespace) ([]specs.Mount, error) {
 }
 
 func depth(p string) int { return strings.Count(path.Clean(p), "/") }
-
-func userMount(m *record.Mount) (specs.Mount, error) {
-	out := specs.Mount{Destination: m.Destination, Source: m.Source}
-	if m.Type == mount.TypeTmpfs {
-		out.Type, out.Source = "tmpfs", "tmpfs"
-		out.Options = append([]string{"noexec", "nosuid", "nodev"}, m.Options...)
-		if !m.RW {
-			out.Options = append(out.Options, "ro")
-		}
-		return out, nil
-	}
-	if m.Type != mount.TypeBind && m.Type != mount.TypeVolume {
-		return out, fmt.Errorf("mount type %q is not supported", m.Type)
-	}
-	out.Type, out.Options = "bind", []string{"rbind"}
-	if slices.Contains(m.Options, "bind-nonrecursive") {
-		out.Options = []string{"bind"}
-	}
-	if !m.RW {
-		out.Options = append(out.Options, "ro")
-	}
-	prop := string(m.Propagation)
-	if prop == "" {
-		prop = "rprivate"
-	}
-	out.Options = append(out.Options, prop)
-	return out, nil
-}

@@ -3,10 +3,9 @@
 package volume
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,27 +19,44 @@ import (
 	"github.com/moby/moby/api/types/mount"
 )
 
-// Resolve reads Binds, Mounts, and the volumes of the configuration, which
-// holds those of the image too. dir is where named volumes are. Nothing is made.
-func Resolve(cfg *container.Config, h *container.HostConfig, dir string) ([]record.Mount, error) {
-	var out []record.Mount
+// From is where mounts come from.
+type From struct {
+	// Dir is where named volumes are.
+	Dir string
+	// Donor gives the mounts of another container.
+	Donor func(ref string) ([]record.Mount, error)
+	// Image gives the chain ID of an image.
+	Image func(ref string) (chain string, err error)
+}
+
+// Resolve reads VolumesFrom, Binds, Mounts, and the volumes of the configuration,
+// which holds those of the image too. Nothing is made.
+func Resolve(cfg *container.Config, h *container.HostConfig, from From) ([]record.Mount, error) {
+	out, err := donated(h.VolumesFrom, from.Donor)
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
 	add := func(m record.Mount, err error) error {
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(out, func(o record.Mount) bool { return o.Destination == m.Destination }) {
+		if own[m.Destination] {
 			return fmt.Errorf("Duplicate mount point: %s", m.Destination)
 		}
+		own[m.Destination] = true
+		// What the user names stands over what comes of another container.
+		out = slices.DeleteFunc(out, func(o record.Mount) bool { return o.Destination == m.Destination })
 		out = append(out, m)
 		return nil
 	}
 	for _, b := range h.Binds {
-		if err := add(bind(b, dir)); err != nil {
+		if err := add(bind(b, from.Dir)); err != nil {
 			return nil, err
 		}
 	}
 	for i := range h.Mounts {
-		if err := add(fromMount(&h.Mounts[i], dir)); err != nil {
+		if err := add(fromMount(&h.Mounts[i], from)); err != nil {
 			return nil, err
 		}
 	}
@@ -58,7 +74,39 @@ func Resolve(cfg *container.Config, h *container.HostConfig, dir string) ([]reco
 		if _, tmpfs := h.Tmpfs[dest]; taken || tmpfs {
 			continue
 		}
-		out = append(out, anonymous(clean, dir))
+		out = append(out, anonymous(clean, from.Dir))
+	}
+	return out, nil
+}
+
+// donated are the mounts of other containers, NAME[:ro]. A volume stays theirs:
+// it does not go with the container that takes it over.
+func donated(refs []string, donor func(string) ([]record.Mount, error)) ([]record.Mount, error) {
+	var out []record.Mount
+	for _, ref := range refs {
+		name, mode, _ := strings.Cut(ref, ":")
+		writable := true
+		for _, o := range strings.Split(mode, ",") {
+			switch o {
+			case "ro":
+				writable = false
+			case "rw", "z", "Z", "":
+			default:
+				return nil, fmt.Errorf("invalid mode for volumes-from: %s", mode)
+			}
+		}
+		if name == "" {
+			return nil, errors.New("volumes-from specification cannot be an empty string")
+		}
+		list, err := donor(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range list {
+			m.Anonymous, m.CopyUp, m.RW, m.Mode = false, false, m.RW && writable, mode
+			out = slices.DeleteFunc(out, func(o record.Mount) bool { return o.Destination == m.Destination })
+			out = append(out, m)
+		}
 	}
 	return out, nil
 }
@@ -74,10 +122,8 @@ func destination(said, clean string) error {
 }
 
 func anonymous(dest, dir string) record.Mount {
-	var raw [32]byte
-	rand.Read(raw[:])
-	m := named(hex.EncodeToString(raw[:]), dest, dir)
-	m.Anonymous, m.Mode = true, ""
+	m := named(NewName(), dest, dir)
+	m.Anonymous, m.Mode, m.Labels = true, "", map[string]string{AnonymousLabel: ""}
 	return m
 }
 
@@ -109,8 +155,8 @@ func bind(s, dir string) (record.Mount, error) {
 			Type: mount.TypeBind, Source: path.Clean(part[0]), Destination: dest, RW: true, Propagation: mount.PropagationRPrivate,
 		}}
 	} else {
-		if !record.ValidName(part[0]) {
-			return m, fmt.Errorf(`create %s: %q includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`, part[0], part[0])
+		if err := checkName(part[0]); err != nil {
+			return m, errors.New(Reason(err))
 		}
 		m = named(part[0], dest, dir)
 	}
@@ -147,7 +193,7 @@ func modes(m *record.Mount, list string) error {
 }
 
 // fromMount reads one --mount.
-func fromMount(in *mount.Mount, dir string) (record.Mount, error) {
+func fromMount(in *mount.Mount, from From) (record.Mount, error) {
 	wrong := func(format string, a ...any) (record.Mount, error) {
 		return record.Mount{}, fmt.Errorf("invalid mount config for type %q: "+format, append([]any{in.Type}, a...)...)
 	}
@@ -164,46 +210,89 @@ func fromMount(in *mount.Mount, dir string) (record.Mount, error) {
 	case mount.TypeBind:
 		return bindMount(in, dest, wrong)
 	case mount.TypeVolume:
-		m := anonymous(dest, dir)
-		if in.Source != "" {
-			if !record.ValidName(in.Source) {
-				return wrong("%q includes invalid characters for a local volume name", in.Source)
-			}
-			m = named(in.Source, dest, dir)
-		}
-		m.RW = !in.ReadOnly
-		if o := in.VolumeOptions; o != nil {
-			m.CopyUp = !o.NoCopy
-			if o.DriverConfig != nil && o.DriverConfig.Name != "" && o.DriverConfig.Name != "local" {
-				return wrong("volume driver %q is not supported", o.DriverConfig.Name)
-			}
-			if o.Subpath != "" {
-				return wrong("volume-subpath is not supported")
-			}
-		}
-		return m, nil
+		return volumeMount(in, dest, from.Dir, wrong)
+	case mount.TypeImage:
+		return imageMount(in, dest, from, wrong)
 	case mount.TypeTmpfs:
-		if in.Source != "" {
-			return wrong("field Source must not be specified")
-		}
-		m := record.Mount{MountPoint: container.MountPoint{Type: mount.TypeTmpfs, Destination: dest, RW: !in.ReadOnly}}
-		if o := in.TmpfsOptions; o != nil {
-			if o.SizeBytes > 0 {
-				m.Options = append(m.Options, fmt.Sprintf("size=%d", o.SizeBytes))
-			}
-			if o.Mode != 0 {
-				m.Options = append(m.Options, fmt.Sprintf("mode=%o", o.Mode))
-			}
-			for _, opt := range o.Options {
-				m.Options = append(m.Options, strings.Join(opt, "="))
-			}
-		}
-		return m, nil
+		return tmpfsMount(in, dest, wrong)
 	}
 	return record.Mount{}, fmt.Errorf("mount type unknown: %q", in.Type)
 }
 
-func bindMount(in *mount.Mount, dest string, wrong func(string, ...any) (record.Mount, error)) (record.Mount, error) {
+// wrongFunc says what is wrong with a mount.
+type wrongFunc func(format string, a ...any) (record.Mount, error)
+
+func volumeMount(in *mount.Mount, dest, dir string, wrong wrongFunc) (record.Mount, error) {
+	m := anonymous(dest, dir)
+	if in.Source != "" {
+		if !record.ValidName(in.Source) {
+			return wrong("%q includes invalid characters for a local volume name", in.Source)
+		}
+		m = named(in.Source, dest, dir)
+	}
+	m.RW = !in.ReadOnly
+	o := in.VolumeOptions
+	if o == nil {
+		return m, nil
+	}
+	m.CopyUp, m.Subpath = !o.NoCopy, o.Subpath
+	if o.Subpath != "" && !filepath.IsLocal(o.Subpath) {
+		return wrong("invalid volume subpath: %q must be relative and within the volume", o.Subpath)
+	}
+	if len(o.Labels) > 0 {
+		labels := maps.Clone(o.Labels)
+		maps.Copy(labels, m.Labels)
+		m.Labels = labels
+	}
+	if d := o.DriverConfig; d != nil {
+		if d.Name != "" && d.Name != "local" {
+			return wrong("error looking up volume plugin %s: plugin %q not found", d.Name, d.Name)
+		}
+		if err := checkOptions(d.Options); err != nil {
+			return wrong("%w", err)
+		}
+		m.DriverOpts = d.Options
+	}
+	return m, nil
+}
+
+// imageMount mounts what is in an image, which nobody may change.
+func imageMount(in *mount.Mount, dest string, from From, wrong wrongFunc) (record.Mount, error) {
+	if in.Source == "" {
+		return wrong("field Source must not be empty")
+	}
+	m := record.Mount{MountPoint: container.MountPoint{Type: mount.TypeImage, Source: in.Source, Destination: dest}}
+	if o := in.ImageOptions; o != nil {
+		if o.Subpath != "" && !filepath.IsLocal(o.Subpath) {
+			return wrong("invalid image subpath: %q must be relative and within the image", o.Subpath)
+		}
+		m.Subpath = o.Subpath
+	}
+	var err error
+	m.Layer, err = from.Image(in.Source)
+	return m, err
+}
+
+func tmpfsMount(in *mount.Mount, dest string, wrong wrongFunc) (record.Mount, error) {
+	if in.Source != "" {
+		return wrong("field Source must not be specified")
+	}
+	m := record.Mount{MountPoint: container.MountPoint{Type: mount.TypeTmpfs, Destination: dest, RW: !in.ReadOnly}}
+	if o := in.TmpfsOptions; o != nil {
+		if o.SizeBytes > 0 {
+			m.Options = append(m.Options, fmt.Sprintf("size=%d", o.SizeBytes))
+		}
+		if o.Mode != 0 {
+			m.Options = append(m.Options, fmt.Sprintf("mode=%o", o.Mode))
+		}
+		for _, opt := range o.Options {
+			m.Options = append(m.Options, strings.Join(opt, "="))
+		}
+	}
+	return m, nil
+}
+
+func bindMount(in *mount.Mount, dest string, wrong wrongFunc) (record.Mount, error) {
 	if in.Source == "" {
 		return wrong("field Source must not be empty")
 	}
@@ -224,6 +313,12 @@ func bindMount(in *mount.Mount, dest string, wrong func(string, ...any) (record.
 		if o.NonRecursive {
 			m.Options = append(m.Options, "bind-nonrecursive")
 		}
+		switch {
+		case o.ReadOnlyForceRecursive:
+			m.Options = append(m.Options, "x-rro")
+		case o.ReadOnlyNonRecursive:
+			m.Options = append(m.Options, "x-ro")
+		}
 	}
 	if _, err := os.Stat(m.Source); err != nil && !m.MakeSource {
 		if errors.Is(err, os.ErrNotExist) {
@@ -240,14 +335,7 @@ func Sources(list []record.Mount) (fresh []record.Mount, err error) {
 	for _, m := range list {
 		switch {
 		case m.Type == mount.TypeVolume:
-			if err := os.MkdirAll(filepath.Dir(m.Source), 0o711); err != nil {
-				return nil, err
-			}
-			err := os.Mkdir(m.Source, 0o755)
-			if err == nil {
-				err = os.Chmod(m.Source, 0o755) // whatever our umask is
-			}
-			if err != nil && !errors.Is(err, os.ErrExist) {
+			if err := ensure(filepath.Dir(filepath.Dir(m.Source)), m.Name, saved{Labels: m.Labels, Options: m.DriverOpts}); err != nil {
 				return nil, err
 			}
 			if m.CopyUp && isEmpty(m.Source) {
@@ -274,15 +362,4 @@ func isEmpty(dir string) bool {
 	defer d.Close()
 	names, _ := d.Readdirnames(1)
 	return len(names) == 0
-}
-
-// RemoveAnonymous deletes the volumes that belong to a container alone.
-func RemoveAnonymous(list []record.Mount, remove func(dir string) error) error {
-	var errs []error
-	for _, m := range list {
-		if m.Anonymous && m.Type == mount.TypeVolume {
-			errs = append(errs, remove(filepath.Dir(m.Source)))
-		}
-	}
-	return errors.Join(errs...)
 }

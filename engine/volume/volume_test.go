@@ -15,7 +15,7 @@ func TestResolve(t *testing.T) {
 		Binds:  []string{"/src:/a:ro", "name:/b:nocopy", "/c"},
 		Mounts: []mount.Mount{{Type: "tmpfs", Target: "/d", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 5}}, {Type: "volume", Target: "/e", ReadOnly: true}},
 	}
-	got, err := Resolve(&container.Config{Volumes: map[string]struct{}{"/a": {}, "/f": {}, "/c/": {}}}, h, "/vol")
+	got, err := Resolve(&container.Config{Volumes: map[string]struct{}{"/a": {}, "/f": {}, "/c/": {}}}, h, From{Dir: "/vol"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,18 +42,18 @@ func TestRefused(t *testing.T) {
 		"a:b:c:d": "invalid volume specification", ":/x": "invalid volume specification", "/x:/y:bad": "invalid mode: bad", "xx:/y:rslave": "invalid mode",
 		"rel/ative:/y": "includes invalid characters", "/x:y": "must be absolute", "/x:/": "destination can't be '/'", "/x:/y/..": "destination can't be '/'",
 	} {
-		if _, err := Resolve(&container.Config{}, &container.HostConfig{Binds: []string{bad}}, "/vol"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Resolve(&container.Config{}, &container.HostConfig{Binds: []string{bad}}, From{Dir: "/vol"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, err := Resolve(&container.Config{}, &container.HostConfig{Binds: []string{"/a:/x", "/b:/x/"}}, "/vol"); err == nil || err.Error() != "Duplicate mount point: /x" {
+	if _, err := Resolve(&container.Config{}, &container.HostConfig{Binds: []string{"/a:/x", "/b:/x/"}}, From{Dir: "/vol"}); err == nil || err.Error() != "Duplicate mount point: /x" {
 		t.Errorf("%v", err)
 	}
 	for _, m := range []mount.Mount{
 		{Type: "bind", Source: "/no/such/thing", Target: "/x"}, {Type: "bind", Source: "rel", Target: "/x"}, {Type: "bind", Target: "/x"},
 		{Type: "volume", Target: ""}, {Type: "nosuch", Target: "/x"}, {Type: "tmpfs", Source: "/x", Target: "/x"},
 	} {
-		if _, err := Resolve(&container.Config{}, &container.HostConfig{Mounts: []mount.Mount{m}}, "/vol"); err == nil {
+		if _, err := Resolve(&container.Config{}, &container.HostConfig{Mounts: []mount.Mount{m}}, From{Dir: "/vol"}); err == nil {
 			t.Errorf("%+v accepted", m)
 		}
 	}
@@ -62,7 +62,7 @@ func TestRefused(t *testing.T) {
 func TestSources(t *testing.T) {
 	dir := t.TempDir()
 	h := &container.HostConfig{Binds: []string{"vv:/a", filepath.Join(dir, "made/here") + ":/b"}}
-	list, err := Resolve(&container.Config{}, h, dir)
+	list, err := Resolve(&container.Config{}, h, From{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

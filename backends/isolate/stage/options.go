@@ -13,6 +13,17 @@ type options struct {
 	data        string
 	chdir       string   // x-chdir=
 	register    []string // x-register=, to be written to the file "register" of the mount
+	subpath     string   // x-subpath=, what of the source is bound
+	// recursive: what is mounted below a read-only bind is to be read-only too;
+	// must: or it is an error.
+	recursive, must bool
+}
+
+// MountOptions are the flags and the data of mount(2) for a list of options as
+// mount(8) takes them.
+func MountOptions(list []string) (flags uintptr, data string) {
+	o := parseOptions(list)
+	return o.flags, o.data
 }
 
 func parseOptions(list []string) options {
@@ -32,6 +43,11 @@ func parseOptions(list []string) options {
 			o.chdir = strings.TrimPrefix(opt, "x-chdir=")
 		case strings.HasPrefix(opt, "x-register="):
 			o.register = append(o.register, strings.TrimPrefix(opt, "x-register="))
+		case strings.HasPrefix(opt, "x-subpath="):
+			o.subpath = strings.TrimPrefix(opt, "x-subpath=")
+		case opt == "rro" || opt == "x-rro":
+			o.flags |= unix.MS_RDONLY
+			o.recursive, o.must = true, opt == "x-rro"
 		case opt == "tmpcopyup" || opt == "" || opt == "defaults":
 		default:
 			data = append(data, opt)

@@ -189,6 +189,9 @@ func (b *builder) mount(m *specs.Mount) error {
 		want = plainDir
 	}
 	err := b.at(m.Destination, want, func(place string) error {
+		if o.chdir != "" {
+			return b.union(m, o, place)
+		}
 		err := unix.Mount(m.Source, place, m.Type, o.flags, o.data)
 		if errors.Is(err, unix.EINVAL) && m.Type == "devpts" {
 			// gid=5 may not be mapped in a user namespace.
@@ -253,11 +256,42 @@ func (b *builder) instead(m *specs.Mount, o options, err error) error {
 	return err
 }
 
+// union mounts what names its directories relative to one of the host's.
+func (b *builder) union(m *specs.Mount, o options, place string) error {
+	if err := unix.Chdir(hostPath(o.chdir)); err != nil {
+		return err
+	}
+	defer unix.Fchdir(b.old)
+	// The place by the host's /proc, which lies outside of that directory.
+	up := strings.Repeat("../", strings.Count(filepath.Clean(o.chdir), "/"))
+	return unix.Mount(m.Source, up+place, m.Type, o.flags, o.data)
+}
+
+// hostPath is a path of the host relative to its root, in which we are.
+func hostPath(path string) string {
+	path = strings.TrimLeft(filepath.Clean("/"+path), "/")
+	if path == "" {
+		return "."
+	}
+	return path
+}
+
 // bind binds a file or directory of the host.
 func (b *builder) bind(m *specs.Mount, o options) error {
-	source := strings.TrimLeft(filepath.Clean("/"+m.Source), "/")
-	if source == "" {
-		source = "."
+	source := hostPath(m.Source)
+	if o.subpath != "" {
+		// No link in it leads out: what is in a volume is a container's work.
+		root, err := os.OpenRoot(source)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		part, err := root.Open(o.subpath)
+		if err != nil {
+			return step("mount "+m.Destination+": subpath "+o.subpath, err)
+		}
+		defer part.Close()
+		source = "proc/self/fd/" + itoa(int(part.Fd()))
 	}
 	want := asFile
 	st, err := os.Stat(source)
@@ -276,7 +310,19 @@ func (b *builder) bind(m *specs.Mount, o options) error {
 	if err := b.remount(m.Destination, o.flags); err != nil {
 		return err
 	}
+	if o.recursive {
+		if err := b.readOnlyBelow(m.Destination); err != nil && o.must {
+			return fmt.Errorf("make it read-only with all that is mounted below: %w", err)
+		}
+	}
 	return b.setPropagation(m.Destination, o.propagation)
+}
+
+// readOnlyBelow makes a mount read-only with those below it (5.12).
+func (b *builder) readOnlyBelow(path string) error {
+	return b.at(path, asFound, func(place string) error {
+		return unix.MountSetattr(unix.AT_FDCWD, place, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	})
 }
 
 // remount gives the bind mount at path its flags.

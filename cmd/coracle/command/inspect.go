@@ -17,7 +17,7 @@ func newInspect(t *tool) *verb {
 	return t.inspectVerb("", "Return low-level information on objects", "NAME|ID [NAME|ID...]",
 		text("format", "f", "Format output: 'json' or a Go template"),
 		toggle("size", "s", "Display total file sizes if the type is container"),
-		text("type", "", "Only inspect objects of the given type (container, image)"))
+		text("type", "", "Only inspect objects of the given type (container, image, volume)"))
 }
 
 func newContainerInspect(t *tool) *verb {
@@ -41,9 +41,9 @@ func (t *tool) inspectVerb(kind, usage, args string, flags ...cli.Flag) *verb {
 			only = c.String("type")
 		}
 		switch only {
-		case "", "container", "image":
+		case "", "container", "image", "volume":
 		default:
-			return fmt.Errorf("%q is not a valid value for --type: container and image are", only)
+			return fmt.Errorf("%q is not a valid value for --type: container, image and volume are", only)
 		}
 		return t.inspect(c, only)
 	}
@@ -88,6 +88,9 @@ func (t *tool) inspect(c *cli.Context, kind string) error {
 }
 
 func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
+	if kind == "volume" {
+		return engine.VolumeInspect(eng, ref)
+	}
 	if kind != "image" {
 		info, err := eng.Inspect(c.Context, ref, c.Bool("size"))
 		var e *engine.Error
@@ -103,6 +106,9 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	case err == nil:
 		return describeImage(img), nil
 	case kind == "" && errors.Is(err, image.ErrNotFound):
+		if v, err := engine.VolumeInspect(eng, ref); err == nil {
+			return v, nil
+		}
 		return nil, fmt.Errorf("no such object: %s", ref)
 	}
 	return nil, err

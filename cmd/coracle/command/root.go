@@ -81,6 +81,11 @@ func verbs() []entry {
 		{newManifestInspect, []string{"manifest inspect"}},
 		{newRmi, []string{"rmi", "image rm", "image remove"}},
 		{newTag, []string{"tag", "image tag"}},
+		{newVolumeCreate, []string{"volume create"}},
+		{newVolumeInspect, []string{"volume inspect"}},
+		{newVolumeLs, []string{"volume ls", "volume list"}},
+		{newVolumePrune, []string{"volume prune"}},
+		{newVolumeRm, []string{"volume rm", "volume remove"}},
 		{newMatrix, []string{"matrix"}},
 		{newPlatformLs, []string{"platform ls", "platform list"}},
 		{newPlatformAdd, []string{"platform add"}},
@@ -286,6 +291,8 @@ func group(word string) string {
 		return "Run containers under the machine's own process supervisor"
 	case "system":
 		return "Manage coracle"
+	case "volume":
+		return "Manage volumes"
 	}
 	return ""
 }

@@ -171,6 +171,9 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 func (v *verb) detachKeys(c *cli.Context) ([]byte, error) {
 	value := c.String("detach-keys")
 	if value == "" {
+		value = configured("detachKeys")
+	}
+	if value == "" {
 		return nil, nil
 	}
 	keys, err := opts.Keys(value)

@@ -68,7 +68,7 @@ func Mount(v string) (mount.Mount, error) {
 		key = strings.ToLower(key)
 		if !ok {
 			switch key {
-			case "readonly", "ro", "volume-nocopy", "bind-nonrecursive":
+			case "readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src":
 				value = "true"
 			default:
 				return m, fmt.Errorf("invalid field '%s' must be a key=value pair", field)
@@ -96,10 +96,12 @@ func mountField(m *mount.Mount, key, value string) (err error) {
 		if m.ReadOnly, err = strconv.ParseBool(value); err != nil {
 			err = fmt.Errorf("invalid value for %s: %s", key, value)
 		}
-	case "bind-propagation", "bind-nonrecursive", "bind-recursive":
+	case "bind-propagation", "bind-nonrecursive", "bind-recursive", "bind-create-src":
 		return bindField(m, key, value)
 	case "volume-nocopy", "volume-label", "volume-subpath", "volume-driver", "volume-opt":
 		return volumeField(m, key, value)
+	case "image-subpath":
+		m.ImageOptions = &mount.ImageOptions{Subpath: value}
 	case "tmpfs-size", "tmpfs-mode":
 		return tmpfsField(m, key, value)
 	case "consistency":
@@ -118,6 +120,12 @@ func bindField(m *mount.Mount, key, value string) error {
 	switch key {
 	case "bind-propagation":
 		o.Propagation = mount.Propagation(strings.ToLower(value))
+	case "bind-create-src":
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("invalid value for %s: %s", key, value)
+		}
+		o.CreateMountpoint = b
 	case "bind-nonrecursive":
 		b, err := strconv.ParseBool(value)
 		if err != nil {
@@ -198,11 +206,11 @@ func tmpfsField(m *mount.Mount, key, value string) error {
 
 func checkMount(m *mount.Mount) error {
 	switch m.Type {
-	case mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs:
+	case mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs, mount.TypeImage:
 	case "":
 		return errors.New("type is required")
 	default:
-		return fmt.Errorf("mount type %q is not supported: bind, volume and tmpfs are", m.Type)
+		return fmt.Errorf("mount type %q is not supported: bind, volume, tmpfs and image are", m.Type)
 	}
 	if m.Target == "" {
 		return errors.New("target is required")
@@ -215,6 +223,24 @@ func checkMount(m *mount.Mount) error {
 	}
 	if m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs {
 		return fmt.Errorf("cannot mix 'tmpfs-*' options with mount type '%s'", m.Type)
+	}
+	return checkRecursive(m)
+}
+
+// checkRecursive refuses a bind-recursive that what else is said contradicts.
+func checkRecursive(m *mount.Mount) error {
+	if m.ImageOptions != nil && m.Type != mount.TypeImage {
+		return fmt.Errorf("cannot mix 'image-*' options with mount type '%s'", m.Type)
+	}
+	o := m.BindOptions
+	switch {
+	case o == nil:
+	case o.ReadOnlyNonRecursive && !m.ReadOnly:
+		return errors.New("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction")
+	case o.ReadOnlyForceRecursive && !m.ReadOnly:
+		return errors.New("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction")
+	case o.ReadOnlyForceRecursive && o.Propagation != mount.PropagationRPrivate:
+		return errors.New("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
 	}
 	return nil
 }
