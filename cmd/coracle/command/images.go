@@ -62,7 +62,7 @@ func (t *tool) images(c *cli.Context, v *verb) error {
 			rows = append(rows, format.ImageRows(img, !c.Bool("no-trunc"), now)...)
 		}
 	}
-	text := t.listFormat(c.String("format"), "imagesFormat", c.Bool("quiet"))
+	text := listFormat(c.String("format"), "imagesFormat", c.Bool("quiet"))
 	digests := c.Bool("digests")
 	return format.Write(t.Out, format.Images(text, c.Bool("quiet"), digests), rows)
 }

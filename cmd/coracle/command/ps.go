@@ -39,7 +39,7 @@ func (t *tool) ps(c *cli.Context, v *verb) error {
 	if err != nil {
 		return err
 	}
-	text := t.listFormat(c.String("format"), "psFormat", c.Bool("quiet"))
+	text := listFormat(c.String("format"), "psFormat", c.Bool("quiet"))
 	o := engine.ListOptions{
 		All: c.Bool("all"), Filters: filters, Last: max(c.Int("last"), 0),
 		Size: c.Bool("size") || strings.Contains(text, ".Size"),

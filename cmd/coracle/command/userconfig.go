@@ -40,7 +40,7 @@ func configured(key string) string {
 
 // listFormat is how a list is printed: as the flag says, or, where it says
 // nothing, as the user's configuration does under key.
-func (t *tool) listFormat(flag, key string, quiet bool) string {
+func listFormat(flag, key string, quiet bool) string {
 	if flag != "" || quiet {
 		return flag
 	}

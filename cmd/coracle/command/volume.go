@@ -86,11 +86,11 @@ func newVolumePrune(t *tool) *verb {
 			toggle("force", "f", "Do not prompt for confirmation"),
 		},
 	}
-	v.Action = func(c *cli.Context) error { return t.volumePrune(c, v) }
+	v.Action = func(c *cli.Context) error { return volumePrune(t, c, v) }
 	return v
 }
 
-func (t *tool) volumePrune(c *cli.Context, v *verb) error {
+func volumePrune(t *tool, c *cli.Context, v *verb) error {
 	filters, err := v.filters(c)
 	if err != nil {
 		return err

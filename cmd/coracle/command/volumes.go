@@ -34,7 +34,7 @@ func newVolumeLs(t *tool) *verb {
 		for i, one := range list {
 			rows[i] = format.VolumeRow(one)
 		}
-		return format.Write(t.Out, format.Volumes(t.listFormat(c.String("format"), "volumesFormat", c.Bool("quiet")), c.Bool("quiet")), rows)
+		return format.Write(t.Out, format.Volumes(listFormat(c.String("format"), "volumesFormat", c.Bool("quiet")), c.Bool("quiet")), rows)
 	}
 	return v
 }
