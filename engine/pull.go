@@ -22,7 +22,7 @@ func newSource(e *Engine) *fetch.Source {
 		}
 		d := e.drivers()
 		return e.mach.Snapshots(d.Rootfs, d.Isolation)
-	}}
+	}, Unpacked: func() []snapshot.Driver { return e.mach.Unpacked(e.drivers().Isolation) }}
 }
 
 // imageFor finds the image of a container that is to be made, or pulls it.

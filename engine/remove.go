@@ -50,6 +50,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) er
 	if err := e.sweeper.Discard(ctx, c, volumes || c.HostConfig.AutoRemove); err != nil {
 		return fail(Internal, err, "cannot remove container %q: %v", "/"+c.Name, err)
 	}
+	orphaned(ctx, e, c)
 	return nil
 }
 

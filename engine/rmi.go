@@ -2,7 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"strings"
 
+	"coracle/backends"
+	"coracle/engine/record"
 	"coracle/image"
 )
 
@@ -13,11 +17,17 @@ type images struct {
 }
 
 // Remove is that of the store: without force an image of a container stays, and
-// with it one of a running container.
+// with it one of a running container. What was unpacked of it goes with it.
 func (i images) Remove(ctx context.Context, ref string, opt image.RemoveOptions) ([]string, error) {
-	list, err := i.e.all(ctx)
+	lines, _, err := RemoveImage(ctx, i.e, ref, opt)
+	return lines, err
+}
+
+// RemoveImage is Images().Remove, and tells how many bytes of unpacked layers went.
+func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOptions) (lines []string, freed int64, err error) {
+	list, err := e.all(ctx)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	opt.Using = func(id string) (use image.Use) {
 		for _, l := range list {
@@ -27,5 +37,27 @@ func (i images) Remove(ctx context.Context, ref string, opt image.RemoveOptions)
 		}
 		return use
 	}
-	return i.API.Remove(ctx, ref, opt)
+	lines, err = e.images.Remove(ctx, ref, opt)
+	// Behind the image stand the chain IDs of the layers that it alone had.
+	var chains []string
+	for _, l := range lines {
+		if c, ok := strings.CutPrefix(l, "Deleted: "); ok {
+			chains = append(chains, c)
+		}
+	}
+	freed, dropped := e.mach.Drop(ctx, e.sel.Rung(backends.Isolation), chains)
+	return lines, freed, errors.Join(err, dropped)
+}
+
+// orphaned deletes what was unpacked for a container that is gone, if its image has
+// gone before it.
+func orphaned(ctx context.Context, e *Engine, c *record.Container) {
+	if c.ImageID == "" || c.Layer == "" {
+		return
+	}
+	if _, err := e.images.Get(ctx, c.ImageID, ""); errors.Is(err, image.ErrNotFound) {
+		if _, err := SweepLayers(ctx, e); err != nil {
+			e.opt.Warn("layers of a removed image: " + err.Error())
+		}
+	}
 }

@@ -47,6 +47,37 @@ func (s *Store) Get(ctx context.Context, ref, plat string) (*Image, error) {
 	return img, nil
 }
 
+// Builds are the image that ref names for all platforms that the store has it for.
+func (s *Store) Builds(ctx context.Context, ref string) ([]*Image, error) {
+	idx, found, err := s.lookup(ref)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Image
+	seen := map[string]bool{}
+	for _, e := range found {
+		builds := []ocispec.Descriptor{e}
+		if isIndexType(e.MediaType) {
+			if builds, err = s.flatten(string(e.Digest), 0); err != nil {
+				return nil, fmt.Errorf("image %s: %w", ref, err)
+			}
+		}
+		for _, d := range builds {
+			if seen[string(d.Digest)] {
+				continue
+			}
+			seen[string(d.Digest)] = true
+			img, err := s.read(d)
+			if err != nil {
+				return nil, fmt.Errorf("image %s: %w", ref, err)
+			}
+			addNames(idx, img, e)
+			out = append(out, img)
+		}
+	}
+	return out, ctx.Err()
+}
+
 // PlatformError says that an image is there, and for which platforms.
 type PlatformError struct {
 	Ref    string

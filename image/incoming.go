@@ -270,12 +270,16 @@ func (s *Store) Verify(ctx context.Context, img *Image) error {
 	for _, l := range img.Layers {
 		blobs = append(blobs, l.Digest)
 	}
+	var failed []error
 	for _, d := range blobs {
 		if err := checkFile(ctx, s.blobPath(d), d); err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			failed = append(failed, fmt.Errorf("%w: %w", ErrDamaged, err))
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // Manifest is the bytes of the manifest that a push of img sends, and what they are:
@@ -312,9 +316,23 @@ func (s *Store) OpenBlob(digest string) (*os.File, error) {
 	return f, nil
 }
 
+// PartialSize is how many bytes of blobs are there that are not complete.
+func (s *layout) PartialSize() (size int64, err error) {
+	entries, err := os.ReadDir(s.path(partialDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("image store: %w", err)
+	}
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil {
+			size += fi.Size()
+		}
+	}
+	return size, nil
+}
+
 // RemovePartials deletes blobs whose reception was broken off longer than age
 // ago, and tells how many bytes that freed.
-func (s *Store) RemovePartials(age time.Duration) (freed int64, err error) {
+func (s *layout) RemovePartials(age time.Duration) (freed int64, err error) {
 	entries, err := os.ReadDir(s.path(partialDir))
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {

@@ -234,11 +234,18 @@ func (e *ConflictError) Error() string {
 // Unwrap makes it ErrConflict.
 func (e *ConflictError) Unwrap() error { return ErrConflict }
 
+// chainsOf lists the chain IDs of an entry's layers, of all its builds, base first.
 func (s *Store) chainsOf(d ocispec.Descriptor) []string {
+	builds := []ocispec.Descriptor{d}
+	if isIndexType(d.MediaType) {
+		builds, _ = s.flatten(string(d.Digest), 0)
+	}
 	var out []string
-	if img, err := s.read(d); err == nil {
-		for _, l := range img.Layers {
-			out = append(out, l.ChainID)
+	for _, b := range builds {
+		if img, err := s.read(b); err == nil {
+			for _, l := range img.Layers {
+				out = append(out, l.ChainID)
+			}
 		}
 	}
 	return out
@@ -252,6 +259,51 @@ func (s *Store) allChains(idx *ocispec.Index) map[string]bool {
 		}
 	}
 	return out
+}
+
+// Chains are the chain IDs of all layers of all images.
+func (s *Store) Chains(ctx context.Context) (map[string]bool, error) {
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	return s.allChains(idx), ctx.Err()
+}
+
+// Collect deletes the blobs that nothing leads to, and what killed processes left.
+func (s *Store) Collect() error {
+	if complete, err := s.checkVersion(); err != nil || !complete {
+		return err
+	}
+	unlock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	s.sweep()
+	idx, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	return s.collect(idx)
+}
+
+// Blobs are the sizes of all blobs, by digest.
+func (s *layout) Blobs() (map[string]int64, error) {
+	entries, err := os.ReadDir(s.path(blobDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("image store: %w", err)
+	}
+	out := map[string]int64{}
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil {
+			out["sha256:"+e.Name()] = fi.Size()
+		}
+	}
+	return out, nil
 }
 
 // collect deletes the blobs that nothing leads to; the store is locked. If

@@ -68,6 +68,26 @@ func (s *layout) sweep() {
 	}
 }
 
+// Receiving tells whether something comes into the store or goes out of it, now.
+func (s *layout) Receiving() bool {
+	entries, err := os.ReadDir(s.path(tmpDir))
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		f, err := os.Open(s.path(tmpDir, e.Name(), lockFile))
+		if err != nil {
+			continue
+		}
+		busy := flock(f, syscall.LOCK_SH|syscall.LOCK_NB) != nil
+		unlockFile(f)
+		if busy {
+			return true
+		}
+	}
+	return false
+}
+
 // blob is a file of the stage that is to be a blob of the store.
 type blob struct {
 	path   string

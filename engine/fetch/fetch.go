@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"coracle/fs/snapshot"
@@ -51,6 +52,8 @@ type Source struct {
 	// Snapshots is the driver that new containers use; an error where this machine
 	// can make none.
 	Snapshots func() (snapshot.Driver, error)
+	// Unpacked are all drivers that have been used here.
+	Unpacked func() []snapshot.Driver
 
 	once   sync.Once
 	client *Client
@@ -144,8 +147,33 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 			return nil, fmt.Errorf("unpack image %s: %w", ref, err)
 		}
 	}
+	if err := s.mend(ctx, out.ID); err != nil {
+		return nil, fmt.Errorf("mend image %s: %w", ref, err)
+	}
 	conclude(out, report)
 	return out, nil
+}
+
+// mend puts right what `image verify` has found damaged of what is unpacked.
+func (s *Source) mend(ctx context.Context, id string) error {
+	img, err := s.Images.Get(ctx, id, "")
+	if err != nil {
+		return err
+	}
+	for _, d := range s.Unpacked() {
+		if !slices.ContainsFunc(img.Layers, func(l image.Layer) bool { return d.Damaged(l.ChainID) }) {
+			continue
+		}
+		if c, ok := d.(imageUnpacker); ok {
+			_, err = c.CheckImage(ctx, id, true)
+		} else {
+			_, err = d.Check(ctx, s.Images.SnapshotLayers(img), true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // builtIn stands for a pull of the image that is always there.
@@ -191,6 +219,7 @@ func (s *Source) Push(ctx context.Context, ref name.Ref, report func(Event)) (di
 // be handed.
 type imageUnpacker interface {
 	UnpackImage(ctx context.Context, id string) error
+	CheckImage(ctx context.Context, id string, mend bool) ([]snapshot.Damage, error)
 }
 
 // Unpack makes the layers of an image of the store present.

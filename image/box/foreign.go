@@ -49,6 +49,11 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("it is made of coracle's own binary for %s, and there is no %s in %s", e.Platform, strings.Join(e.Files, " or "), e.Dir)
 }
 
+// Mend is what would help.
+func (e *MissingError) Mend() string {
+	return "put that release file there, or name one in " + e.Variable
+}
+
 // ErrPlatform is for a platform that coracle itself is not made for.
 var ErrPlatform = errors.New("coracle is not made for")
 

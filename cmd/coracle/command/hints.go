@@ -7,11 +7,9 @@ import (
 	"syscall"
 
 	"coracle/backends"
-	"coracle/backends/emulate"
 	"coracle/backends/isolate"
 	"coracle/engine"
 	"coracle/image"
-	"coracle/image/box"
 	"coracle/image/registry"
 	"coracle/probe"
 )
@@ -60,13 +58,9 @@ func (t *tool) rungHint(err error) string {
 
 // platformHint is about a platform that is not this machine's.
 func platformHint(err error) string {
-	var emulated *emulate.Error
-	if errors.As(err, &emulated) {
-		return emulated.Mend()
-	}
-	var missing *box.MissingError
-	if errors.As(err, &missing) {
-		return "put that release file there, or name one in " + missing.Variable
+	var known interface{ Mend() string } // *emulate.Error, *box.MissingError
+	if errors.As(err, &known) {
+		return known.Mend()
 	}
 	return ""
 }
@@ -96,6 +90,8 @@ func programHint(err error) string {
 
 func imageHint(err error) string {
 	switch {
+	case errors.Is(err, errDamaged):
+		return "'coracle pull' brings what is damaged anew; what is unpacked, 'coracle image verify --repair' mends too"
 	case errors.Is(err, image.ErrNotFound):
 		return "'coracle images' lists the images"
 	case errors.Is(err, image.ErrAmbiguous):

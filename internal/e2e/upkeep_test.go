@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestUpkeep: what is damaged of an image, in its blobs or unpacked, is found, and
+// mended by a pull under a container that stands on it; and what is removed is gone
+// from the disk, on each way of keeping root filesystems.
+func TestUpkeep(t *testing.T) {
+	needRoot(t)
+	addr := registryDaemon(t)
+	ref := addr + "/upkeep:1"
+	maker := newMachine(t, "", "", 0)
+	maker.ok("run", "--name", "made", net, "box", "sh", "-c", "mkdir /data; echo kept >/data/file; echo a >/data/other")
+	maker.ok("commit", "made", ref)
+	maker.ok("push", "-q", ref)
+	for name, c := range map[string]struct {
+		backend string
+		uid     int
+	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"", ordinary}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "", c.backend, c.uid)
+			m.ok("pull", "-q", ref)
+			m.ok("create", "--name", "before", net, ref, "cat", "/data/file", "/data/other")
+			m.ok("image", "verify", ref)
+			damage := func(under, name string, do func(path string) error) {
+				t.Helper()
+				n := 0
+				filepath.WalkDir(filepath.Join(m.dir, "root", under), func(path string, d fs.DirEntry, err error) error {
+					if err == nil && d.Type().IsRegular() && strings.HasSuffix(path, name) && !strings.Contains(path, "/snapshots/") {
+						if n++; do(path) != nil {
+							t.Errorf("%s: %v", path, err)
+						}
+					}
+					return nil
+				})
+				if n == 0 {
+					t.Fatalf("no %s below %s", name, under)
+				}
+			}
+			damage("fs", "/data/file", func(p string) error { return os.WriteFile(p, []byte("lost"), 0o644) })
+			damage("fs", "/data/other", os.Remove)
+			if r := m.try("image", "verify", ref); r.code != 1 || !strings.Contains(r.out, "/data/file has ") || !strings.Contains(r.out, "/data/other is missing") {
+				t.Errorf("unpacked: %+v", r)
+			}
+			m.ok("pull", "-q", ref)
+			m.ok("image", "verify", ref)
+			m.is("kept\na", "run", "--rm", net, ref, "cat", "/data/file", "/data/other")
+			damage("images/blobs", "", func(p string) error {
+				f, err := os.OpenFile(p, os.O_WRONLY, 0)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = f.WriteAt([]byte("damage"), 0)
+				return err
+			})
+			if r := m.try("image", "verify"); r.code != 1 || !strings.Contains(r.out, "damaged") {
+				t.Errorf("blobs: %+v", r)
+			}
+			m.ok("pull", "-q", ref)
+			m.ok("image", "verify", ref)
+			m.ok("rm", "before")
+			m.ok("rmi", ref)
+			noFiles(t, m, "images/blobs", "fs")
+			// A container outlives its image, whose layers go with it.
+			m.ok("create", "--name", "last", net, ref, "cat", "/data/file")
+			m.ok("rmi", "-f", ref)
+			m.is("kept", "start", "-a", "last")
+			m.ok("rm", "last")
+			noFiles(t, m, "fs")
+			m.ok("system", "prune", "-af")
+			noFiles(t, m, "images/blobs", "images/partial", "fs")
+		})
+	}
+}
+
+// noFiles fails where a file is left below one of the directories of the state.
+func noFiles(t *testing.T, m *machine, dirs ...string) {
+	t.Helper()
+	for _, dir := range dirs {
+		filepath.WalkDir(filepath.Join(m.dir, "root", dir), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				t.Errorf("left: %s", path)
+			}
+			return nil
+		})
+	}
+}
