@@ -76,7 +76,7 @@ func clean(t *testing.T, s *Store) {
 	}
 	live := map[string]bool{}
 	for _, d := range idx.Manifests {
-		if err := s.mark(d, live, 0); err != nil {
+		if err := mark(&s.layout, d, live, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

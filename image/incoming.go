@@ -316,20 +316,6 @@ func (s *Store) OpenBlob(digest string) (*os.File, error) {
 	return f, nil
 }
 
-// PartialSize is how many bytes of blobs are there that are not complete.
-func (s *layout) PartialSize() (size int64, err error) {
-	entries, err := os.ReadDir(s.path(partialDir))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("image store: %w", err)
-	}
-	for _, e := range entries {
-		if fi, err := e.Info(); err == nil {
-			size += fi.Size()
-		}
-	}
-	return size, nil
-}
-
 // RemovePartials deletes blobs whose reception was broken off longer than age
 // ago, and tells how many bytes that freed.
 func (s *layout) RemovePartials(age time.Duration) (freed int64, err error) {

@@ -288,22 +288,27 @@ func (s *Store) Collect() error {
 	return s.collect(idx)
 }
 
-// Blobs are the sizes of all blobs, by digest.
-func (s *layout) Blobs() (map[string]int64, error) {
-	entries, err := os.ReadDir(s.path(blobDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
-	}
-	out := map[string]int64{}
-	for _, e := range entries {
-		if fi, err := e.Info(); err == nil {
-			out["sha256:"+e.Name()] = fi.Size()
+// Sizes are those of all blobs, by digest, and the sum of what has come so far of
+// others.
+func (s *layout) Sizes() (blobs map[string]int64, partial int64, err error) {
+	blobs = map[string]int64{}
+	for _, dir := range []string{blobDir, partialDir} {
+		entries, err := os.ReadDir(s.path(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, 0, fmt.Errorf("image store: %w", err)
+		}
+		for _, e := range entries {
+			fi, err := e.Info()
+			switch {
+			case err != nil: // gone meanwhile
+			case dir == partialDir:
+				partial += fi.Size()
+			default:
+				blobs["sha256:"+e.Name()] = fi.Size()
+			}
 		}
 	}
-	return out, nil
+	return blobs, partial, nil
 }
 
 // collect deletes the blobs that nothing leads to; the store is locked. If
@@ -312,7 +317,7 @@ func (s *layout) Blobs() (map[string]int64, error) {
 func (s *layout) collect(idx *ocispec.Index) error {
 	live := map[string]bool{}
 	for _, d := range idx.Manifests {
-		if err := s.mark(d, live, 0); err != nil {
+		if err := mark(s, d, live, 0); err != nil {
 			return fmt.Errorf("image store: keep unused blobs: %w", err)
 		}
 	}
@@ -331,12 +336,12 @@ func (s *layout) collect(idx *ocispec.Index) error {
 	return nil
 }
 
-func (s *layout) mark(d ocispec.Descriptor, live map[string]bool, depth int) error {
+func mark(s *layout, d ocispec.Descriptor, live map[string]bool, depth int) error {
 	live[string(d.Digest)] = true
 	if isIndexType(d.MediaType) && depth < maxDepth {
 		subs, err := s.readIndexBlob(string(d.Digest))
 		for _, m := range subs {
-			if err := s.mark(m, live, depth+1); err != nil {
+			if err := mark(s, m, live, depth+1); err != nil {
 				return err
 			}
 		}

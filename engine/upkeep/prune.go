@@ -80,7 +80,7 @@ func Images(ctx context.Context, e *engine.Engine, f Filter, all bool) (Pruned, 
 	for _, c := range containers {
 		used[c.ImageID] = true
 	}
-	before, err := store.Blobs()
+	before, _, err := store.Sizes()
 	if err != nil {
 		return out, err
 	}
@@ -113,7 +113,7 @@ func Images(ctx context.Context, e *engine.Engine, f Filter, all bool) (Pruned, 
 
 // gone is how many bytes of blobs are there no more.
 func gone(store *image.Store, before map[string]int64) (freed int64, err error) {
-	after, err := store.Blobs()
+	after, _, err := store.Sizes()
 	if err != nil {
 		return 0, err
 	}
@@ -163,7 +163,7 @@ func active(c container.Summary) bool {
 // that nothing leads to, and what killed processes left.
 func Rest(ctx context.Context, e *engine.Engine) (freed int64, err error) {
 	store := engine.PartsOf(e).Images
-	before, err := store.Blobs()
+	before, _, err := store.Sizes()
 	if err != nil {
 		return 0, err
 	}

@@ -76,7 +76,7 @@ func (u *Usage) images(ctx context.Context, p engine.Parts) error {
 		}
 		u.Images = append(u.Images, use)
 	}
-	blobs, err := p.Images.Blobs()
+	blobs, partial, err := p.Images.Sizes()
 	if err != nil {
 		return err
 	}
@@ -85,10 +85,6 @@ func (u *Usage) images(ctx context.Context, p engine.Parts) error {
 		if _, used := usedBlobs[d]; !used {
 			u.ImageFree += n
 		}
-	}
-	partial, err := p.Images.PartialSize()
-	if err != nil {
-		return err
 	}
 	u.ImageSize, u.ImageFree = u.ImageSize+partial, u.ImageFree+partial
 	return u.unpacked(ctx, p, usedChains)

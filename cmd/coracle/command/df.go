@@ -30,14 +30,14 @@ func newDf(t *tool) *verb {
 			return err
 		}
 		if c.Bool("verbose") {
-			return t.dfVerbose(u, c.String("format"))
+			return dfVerbose(t, u, c.String("format"))
 		}
 		return format.Write(t.Out, format.DiskUsages(c.String("format")), format.DiskUsageRows(u))
 	}
 	return v
 }
 
-func (t *tool) dfVerbose(u *upkeep.Usage, text string) error {
+func dfVerbose(t *tool, u *upkeep.Usage, text string) error {
 	v := format.NewVerboseUsage(u, time.Now())
 	if text != "" && text != "table" {
 		return format.Objects(t.Out, text, []any{v})

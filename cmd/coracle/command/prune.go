@@ -43,10 +43,10 @@ func newImagePrune(t *tool) *verb {
 			what = "all images without at least one container associated to them."
 		}
 		f, err := upkeep.NewFilter(want, since)
-		if err != nil || !t.sure(c, "WARNING! This will remove "+what) {
+		if err != nil || !sure(t, c, "WARNING! This will remove "+what) {
 			return err
 		}
-		return t.prune(c, step{"Deleted Images:", func(ctx context.Context, e *engine.Engine) (upkeep.Pruned, error) {
+		return prune(t, c, step{"Deleted Images:", func(ctx context.Context, e *engine.Engine) (upkeep.Pruned, error) {
 			return upkeep.Images(ctx, e, f, all)
 		}})
 	}
@@ -65,11 +65,11 @@ func newSystemPrune(t *tool) *verb {
 			toggle("volumes", "", "Prune anonymous volumes"),
 		},
 	}
-	v.Action = func(c *cli.Context) error { return t.systemPrune(c, v) }
+	v.Action = func(c *cli.Context) error { return systemPrune(t, c, v) }
 	return v
 }
 
-func (t *tool) systemPrune(c *cli.Context, v *verb) error {
+func systemPrune(t *tool, c *cli.Context, v *verb) error {
 	want, err := v.filters(c)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (t *tool) systemPrune(c *cli.Context, v *verb) error {
 		return errors.New(`ERROR: The "until" filter is not supported with "--volumes"`)
 	}
 	f, err := upkeep.NewFilter(want, since)
-	if err != nil || !t.sure(c, systemWarning(all, volumes, c.StringSlice("filter"))) {
+	if err != nil || !sure(t, c, systemWarning(all, volumes, c.StringSlice("filter"))) {
 		return err
 	}
 	steps := []step{
@@ -104,7 +104,7 @@ func (t *tool) systemPrune(c *cli.Context, v *verb) error {
 		freed, err := upkeep.Rest(ctx, e)
 		return upkeep.Pruned{Freed: freed}, err
 	}})
-	return t.prune(c, steps...)
+	return prune(t, c, steps...)
 }
 
 func systemWarning(all, volumes bool, filters []string) string {
@@ -133,7 +133,7 @@ func since(s string) (time.Time, error) { return opts.When(s, time.Now()) }
 
 // sure asks, unless it was said that it need not be. Docker takes any other answer
 // for a no, which is no failure.
-func (t *tool) sure(c *cli.Context, warning string) bool {
+func sure(t *tool, c *cli.Context, warning string) bool {
 	if c.Bool("force") {
 		return true
 	}
@@ -155,7 +155,7 @@ type step struct {
 }
 
 // prune does the steps, whatever fails on the way, and sums up.
-func (t *tool) prune(c *cli.Context, steps ...step) error {
+func prune(t *tool, c *cli.Context, steps ...step) error {
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err

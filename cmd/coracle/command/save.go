@@ -26,11 +26,11 @@ func newSave(t *tool) *verb {
 			text("platform", "", "Save only the given platform variant. Formatted as os[/arch[/variant]]"),
 		},
 	}
-	v.Action = func(c *cli.Context) error { return t.save(c, v) }
+	v.Action = func(c *cli.Context) error { return saveImages(t, c, v) }
 	return v
 }
 
-func (t *tool) save(c *cli.Context, v *verb) error {
+func saveImages(t *tool, c *cli.Context, v *verb) error {
 	output := c.String("output")
 	if output == "" && t.outputIsTerminal() {
 		return errCowardly

@@ -22,14 +22,14 @@ func newVerify(t *tool) *verb {
 			toggle("repair", "", "Put unpacked files right"),
 		},
 	}
-	v.Action = t.verify
+	v.Action = func(c *cli.Context) error { return verify(t, c) }
 	return v
 }
 
 // errDamaged is found by a hint.
 var errDamaged = errors.New("damaged")
 
-func (t *tool) verify(c *cli.Context) error {
+func verify(t *tool, c *cli.Context) error {
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (t *tool) verify(c *cli.Context) error {
 			return err
 		}
 		for _, f := range found {
-			if t.sayVerified(ref, f, c.Bool("quiet")) {
+			if sayVerified(t, ref, f, c.Bool("quiet")) {
 				bad++
 			}
 		}
@@ -65,7 +65,7 @@ func (t *tool) verify(c *cli.Context) error {
 }
 
 // sayVerified tells what came of one build of an image; true: it is damaged.
-func (t *tool) sayVerified(ref string, v upkeep.Verified, quiet bool) bool {
+func sayVerified(t *tool, ref string, v upkeep.Verified, quiet bool) bool {
 	name := ref
 	if len(v.Image.RepoTags) > 0 {
 		name = v.Image.RepoTags[0]
