@@ -66,6 +66,9 @@ func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(stri
 	if c.Init, err = initProgram(arch); err != nil {
 		return codeFailed, err
 	}
+	if c.Product, err = product(arch, trace); err != nil {
+		return codeFailed, err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
 	code, err := vm.Run(ctx, c)
@@ -102,14 +105,48 @@ func initProgram(arch string) (string, error) {
 	if arch == runtime.GOARCH {
 		return self, static(self)
 	}
-	out := filepath.Join(kernels.CacheDir(), "testkernel-"+arch)
-	cmd := exec.Command("go", "build", "-o", out, "coracle/testkernel")
-	// GOARM: what runs on every ARM.
-	cmd.Env = append(os.Environ(), "GOARCH="+arch, "GOARM=5", "CGO_ENABLED=0")
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the init for %s: %w: %s", arch, err, msg)
+	return build("testkernel", "coracle/testkernel", arch)
+}
+
+// productEnv names the environment variable with the file of the product.
+const productEnv = "CORACLE"
+
+// product is the file of coracle that the machine gets: the one that CORACLE
+// names, where it is for arch, or else one built from the module that the wrapper
+// is called in. Elsewhere there is none, which is no error.
+func product(arch string, trace func(string, ...any)) (string, error) {
+	if given := os.Getenv(productEnv); given != "" {
+		is, err := vm.GOARCH(given)
+		if err != nil || is == arch {
+			return given, err
+		}
 	}
-	return out, nil
+	if exec.Command("go", "list", "coracle/cmd/coracle").Run() != nil {
+		if trace != nil {
+			trace("no coracle in the machine: %s names none for %s, and no source of it is here", productEnv, arch)
+		}
+		return "", nil
+	}
+	return build("coracle", "coracle/cmd/coracle", arch)
+}
+
+// build makes a static program for arch in the cache. Another one that wants the
+// same may be running it.
+func build(name, pkg, arch string) (string, error) {
+	cache := kernels.CacheDir()
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	out := filepath.Join(cache, name+"-"+arch)
+	part := fmt.Sprintf("%s.%d", out, os.Getpid())
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-ldflags=-s -w", "-o", part, pkg)
+	// GOARM: what runs on every ARM.
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "GOARM=5", "CGO_ENABLED=0")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		os.Remove(part)
+		return "", fmt.Errorf("build %s for %s: %w: %s", name, arch, err, msg)
+	}
+	return out, os.Rename(part, out)
 }
 
 // static tells whether file can be process 1 of an otherwise empty machine.

@@ -39,6 +39,7 @@ type result struct {
 	Outcomes []outcome
 	Problems []string
 	Seconds  float64
+	Spent    time.Duration // of processors
 	Cached   bool
 }
 
@@ -120,7 +121,7 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 		Image: got.Image, Arch: k.GOARCH(), Machine: k.Machine, DTB: got.DTB, Modules: got.Modules, Cgroups: k.Cgroups,
 		InitrdDir: t.dir, Memory: memory, Timeout: m.limit, Init: t.wrapper(),
 		Args: []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"}, Env: words,
-		Stdout: raw, Stderr: &console,
+		Stdout: raw, Stderr: &console, Spent: &r.Spent,
 	})
 	r.Seconds = time.Since(began).Seconds()
 	r.Version, r.Rungs, r.Outcomes = got.Version, read.rungs, read.outcomes

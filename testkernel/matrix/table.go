@@ -17,7 +17,7 @@ func (m *matrix) say(r result) {
 	if r.Cached {
 		state += ", as before"
 	}
-	fmt.Fprintf(m.out, "=== kernel %s (%s): %s, %.0f s\n", r.Kernel.Name, r.Version, state, r.Seconds)
+	fmt.Fprintf(m.out, "=== kernel %s (%s): %s, %.0f s, %.0f s of processors\n", r.Kernel.Name, r.Version, state, r.Seconds, r.Spent.Seconds())
 	for _, o := range r.Outcomes {
 		fmt.Fprintf(m.out, "    %-40s %3d passed %2d failed %2d skipped %5.1f s\n", o.Step, o.Passed, len(o.Failed), len(o.Skipped), o.Seconds)
 		if !o.ok() && !m.verbose {
@@ -62,12 +62,12 @@ func row(r result) []string {
 	}
 	return []string{
 		r.Kernel.Name, r.Kernel.GOARCH(), r.Kernel.What, rungs(r, "root"), rungs(r, "user"),
-		fmt.Sprintf("%s: %d passed, %d failed, %d skipped", state, passed, failed, skipped), fmt.Sprintf("%.0f s", r.Seconds),
+		fmt.Sprintf("%s: %d passed, %d failed, %d skipped", state, passed, failed, skipped), fmt.Sprintf("%.0f s", r.Spent.Seconds()),
 	}
 }
 
 func header() []string {
-	return []string{"kernel", "arch", "what it is for", "root gets", "an ordinary user gets", "result", "time"}
+	return []string{"kernel", "arch", "what it is for", "root gets", "an ordinary user gets", "result", "processor time"}
 }
 
 // rungs are the names alone: "namespaces, overlay, cgroup2, …".

@@ -190,10 +190,13 @@ func (t *tree) write(file string) error {
 	return os.WriteFile(filepath.Join(t.top(), file), data, 0o644)
 }
 
-// elsewhere names tests that reckon for long and ask the kernel nothing: they
-// say the same on every kernel, and `make test` runs them.
+// elsewhere names tests that take long and ask the kernel nothing of their own:
+// they reckon, or try how the probe keeps what it has found. They say the same on
+// every kernel, and `make test` runs them.
 func elsewhere() map[string]string {
 	return map[string]string{
+		"coracle/probe": "^(TestCacheKey|TestBrokenCache|TestCacheOfAnotherUser|TestOnlyTheStaleIsTriedAgain|TestWithoutCache|" +
+			"TestCrowd|TestStuckHolder|TestContext|TestParse|TestEveryFeatureHasOneGroupAndOneTitle)$",
 		"coracle/backends/confine": "^(TestRandomSpecsDecideAsTheySay|TestDefaultProfileDecidesAsTheSpecSays|TestKnownDecisions|TestX32IsBlockedWhereNotAsked)$",
 	}
 }

@@ -47,6 +47,9 @@ func (m *matrix) withheld(ctx context.Context, version string) result {
 	var msg bytes.Buffer
 	cmd.Stdout, cmd.Stderr = read, &msg
 	err = cmd.Run()
+	if p := cmd.ProcessState; p != nil {
+		r.Spent = p.UserTime() + p.SystemTime()
+	}
 	if ctx.Err() != nil {
 		err = errors.New("no end within " + m.limit.String())
 	}

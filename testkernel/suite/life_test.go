@@ -112,6 +112,7 @@ func (c *caller) call(args ...string) answer {
 	}
 	var out, msg bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &msg
+	cmd.WaitDelay = 5 * time.Second // a child of it may hold the pipes
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		c.t.Fatalf("coracle %q: no end within 90 s\n%s%s", args, &out, &msg)

@@ -67,7 +67,13 @@ func (b board) args(c *Config, initrd, at string) []string {
 	}
 	words := strings.Join(strings.Fields("console="+b.console+" panic=1 "+b.words+" "+c.Append), " ")
 	args := append([]string{}, b.machine...)
-	args = append(args, "-accel", "tcg", "-m", strconv.Itoa(memory),
+	// The machine's time is that of its instructions, 2 ns each, and does not
+	// pass while it waits: a busy host makes no time limit in it run out, and no
+	// sleep costs anything. On a Raspberry Pi no less helps: the driver of its
+	// timer reads the counter and writes when to wake, and where the host lets
+	// time pass between the two, that moment is past and comes again after 71
+	// minutes (QEMU's hw/timer/bcm2835_systmr.c, as the chip).
+	args = append(args, "-accel", "tcg", "-icount", "shift=1,sleep=off", "-m", strconv.Itoa(memory),
 		"-display", "none", "-no-reboot", "-nodefaults", "-net", "none",
 		"-kernel", c.Image, "-initrd", initrd, "-append", words,
 		"-chardev", "socket,id=port,path="+at)

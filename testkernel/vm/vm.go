@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,10 +33,13 @@ type Config struct {
 	Timeout   time.Duration
 	Append    string // to the kernel's command line
 	Init      string // the static program to be process 1
+	Product   string // the file of coracle, which CORACLE names in the machine; "" for none
 	Args      []string
 	Env       []string
 	Stdout    io.Writer
 	Stderr    io.Writer
+	// Spent is set to the processor time that QEMU took; nil for no interest.
+	Spent *time.Duration
 	// Trace is told the console's lines and what the init had to do without;
 	// nil for silence.
 	Trace func(format string, args ...any)
@@ -119,7 +123,11 @@ func Run(ctx context.Context, c Config) (int, error) {
 	cmd := exec.CommandContext(ctx, prog, board.args(&c, initrd, filepath.Join(dir, "port"))...)
 	cmd.Stdout, cmd.Stderr = m.console(), &m.complaint
 	cmd.WaitDelay = time.Second
-	return m.run(ctx, cmd)
+	code, err := m.run(ctx, cmd)
+	if p := cmd.ProcessState; p != nil && c.Spent != nil {
+		*c.Spent = p.UserTime() + p.SystemTime()
+	}
+	return code, err
 }
 
 // writeInitrd makes the initramfs.
@@ -147,6 +155,11 @@ func writeInitrd(file, port string, c *Config) error {
 		Env:  c.Env, Dir: "/test", Port: port, Cgroups: c.Cgroups, Seconds: int(c.Timeout.Seconds()),
 	}
 	a.copy(plan.Args[0], c.Args[0])
+	if c.Product != "" {
+		const to = "/usr/bin/coracle"
+		a.copy(to, c.Product)
+		plan.Env = append(slices.Clone(plan.Env), "CORACLE="+to)
+	}
 	// go test starts the wrapper in the package's directory.
 	if st, err := os.Stat("testdata"); err == nil && st.IsDir() {
 		a.tree("/test/testdata", "testdata")

@@ -62,8 +62,12 @@ func sleeper(t *testing.T, h Harness) (*box, isolate.Process) {
 func enterMany(t *testing.T, h Harness) {
 	probetest.Need(t, h.Enters...)
 	x, p := sleeper(t, h)
+	many := 50
+	if testing.Short() {
+		many = 12
+	}
 	var all sync.WaitGroup
-	for n := range 50 {
+	for n := range many {
 		all.Go(func() {
 			out, ws, err := x.enter(p, nil, "sh", "-c", fmt.Sprintf("echo %d; exit %d", n, n))
 			if err != nil || out != itoa(n) || ws.ExitStatus() != n {

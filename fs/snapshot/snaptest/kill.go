@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,8 +24,13 @@ const (
 // Main is a driver's TestMain: the suite starts the test's own binary again, to
 // be killed.
 func Main(m *testing.M, open func(dir string) (snapshot.Driver, error)) {
-	if dir := os.Getenv(killEnv); dir != "" {
-		if err := victim(dir, open); err != nil {
+	if words := os.Getenv(killEnv); words != "" {
+		files, dir, _ := strings.Cut(words, " ")
+		n, err := strconv.Atoi(files)
+		if err == nil {
+			err = victim(dir, n, open)
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -33,12 +39,12 @@ func Main(m *testing.M, open func(dir string) (snapshot.Driver, error)) {
 	os.Exit(m.Run())
 }
 
-func victim(dir string, open func(dir string) (snapshot.Driver, error)) error {
+func victim(dir string, files int, open func(dir string) (snapshot.Driver, error)) error {
 	d, err := open(dir)
 	if err != nil {
 		return err
 	}
-	img := large()
+	img := large(files)
 	ctx := context.Background()
 	if err := d.Unpack(ctx, img.Layers); err != nil {
 		return err
@@ -54,12 +60,12 @@ func victim(dir string, open func(dir string) (snapshot.Driver, error)) error {
 	return d.Create(ctx, "s0", img.Top())
 }
 
-// large is an image of many small files.
-func large() *Image {
+// large is an image of three layers with so many small files each.
+func large(files int) *Image {
 	var tars [][]byte
 	for l := range 3 {
 		entries := []Entry{{Name: "./"}}
-		for i := range 150 {
+		for i := range files {
 			entries = append(entries, Entry{Name: fmt.Sprintf("d%d/%d/f%d", l, i%7, i), Body: strings.Repeat("x", i*20)})
 		}
 		tars = append(tars, Tar(&testing.T{}, entries...))
@@ -67,21 +73,26 @@ func large() *Image {
 	return NewImage(tars...)
 }
 
-// killed kills a process at 24 moments between its start and its end.
+// killed kills a process at 24 moments between its start and its end; with
+// -short, for emulated machines, at 4, over fewer files.
 func (c *Config) killed(t *testing.T) {
-	whole := c.runVictim(t, 0)
-	for range 24 {
-		c.runVictim(t, time.Duration(rand.Int64N(int64(whole))))
+	moments, files := 24, 150
+	if testing.Short() {
+		moments, files = 4, 30
+	}
+	whole := c.runVictim(t, files, 0)
+	for range moments {
+		c.runVictim(t, files, time.Duration(rand.Int64N(int64(whole))))
 	}
 }
 
 // runVictim runs a victim, kills it after a while (0: never) and looks at what
 // is left. It returns how long it ran.
-func (c *Config) runVictim(t *testing.T, after time.Duration) time.Duration {
+func (c *Config) runVictim(t *testing.T, files int, after time.Duration) time.Duration {
 	t.Helper()
 	d, dir := c.driver(t)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killEnv+"="+dir)
+	cmd.Env = append(os.Environ(), killEnv+"="+strconv.Itoa(files)+" "+dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
@@ -96,15 +107,15 @@ func (c *Config) runVictim(t *testing.T, after time.Duration) time.Duration {
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); err != nil && (!ok || !ws.Signaled()) {
 		t.Fatalf("victim: %v: %s", err, out.Bytes())
 	}
-	c.examine(t, d, dir)
+	c.examine(t, files, d, dir)
 	return took
 }
 
 // examine finds everything complete or absent, and everything usable.
-func (c *Config) examine(t *testing.T, d snapshot.Driver, dir string) {
+func (c *Config) examine(t *testing.T, files int, d snapshot.Driver, dir string) {
 	t.Helper()
 	ctx := context.Background()
-	img := large()
+	img := large(files)
 	names, err := d.Snapshots()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +128,7 @@ func (c *Config) examine(t *testing.T, d snapshot.Driver, dir string) {
 		}
 		root := c.tree(t, d, id)
 		for l := range 3 {
-			for i := range 150 {
+			for i := range files {
 				name := fmt.Sprintf("d%d/%d/f%d", l, i%7, i)
 				if st := lstat(t, root, name); st.Size != int64(i*20) {
 					t.Errorf("%s of %s: %d bytes of %d", name, id, st.Size, i*20)

@@ -3,6 +3,7 @@ package snaptest
 import (
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -50,7 +51,7 @@ func again(t *testing.T, test string, attr *syscall.SysProcAttr) {
 	if err := os.WriteFile(bin, self, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "-test.run=^"+test+"$", "-test.v="+verbose())
+	cmd := exec.Command(bin, "-test.run=^"+test+"$", "-test.v="+strconv.FormatBool(testing.Verbose()), "-test.short="+strconv.FormatBool(testing.Short()))
 	cmd.Env = append(os.Environ(), userEnv+"="+dir, "TMPDIR="+dir, "HOME="+dir)
 	cmd.Dir, cmd.SysProcAttr = dir, attr
 	out, err := cmd.CombinedOutput()
@@ -60,11 +61,4 @@ func again(t *testing.T, test string, attr *syscall.SysProcAttr) {
 	if testing.Verbose() {
 		t.Logf("%s", out)
 	}
-}
-
-func verbose() string {
-	if testing.Verbose() {
-		return "true"
-	}
-	return "false"
 }
