@@ -199,14 +199,19 @@ func enterTerminal(t *testing.T, h Harness) {
 	}
 }
 
-// Agent runs the tests of drivers that keep an agent.
+// Agent runs the tests of drivers that keep an agent, and with it all others; with
+// -short, for emulated machines, those of entering.
 func Agent(t *testing.T, newHarness func(t *testing.T) Harness) {
-	for name, test := range map[string]func(*testing.T, Harness){
+	if testing.Short() {
+		runAll(t, newHarness, entering())
+	} else {
+		Run(t, newHarness)
+		Hostile(t, newHarness)
+	}
+	runAll(t, newHarness, map[string]func(*testing.T, Harness){
 		"agent is out of reach": agentOutOfReach, "agent is held": agentHeld, "agent's descriptors": agentDescriptors,
 		"orphans": agentReaps, "agent with init": agentWithInit,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, newHarness(t)) })
-	}
+	})
 }
 
 // agentOutOfReach: root in the container can neither look into the agent nor end

@@ -29,7 +29,5 @@ func TestAgent(t *testing.T) {
 	h := func(*testing.T) isolatetest.Harness {
 		return isolatetest.Harness{Driver: New(), PIDNamespace: true, Agent: true}
 	}
-	isolatetest.Run(t, h)
-	isolatetest.Hostile(t, h)
 	isolatetest.Agent(t, h)
 }

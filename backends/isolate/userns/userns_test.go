@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -40,8 +41,6 @@ func TestAgent(t *testing.T) {
 	h := func(*testing.T) isolatetest.Harness {
 		return isolatetest.Harness{Driver: New(Maps()), PIDNamespace: true, UserNS: true, Agent: true}
 	}
-	isolatetest.Run(t, h)
-	isolatetest.Hostile(t, h)
 	isolatetest.Agent(t, h)
 }
 
@@ -60,7 +59,7 @@ func runAs(t *testing.T, uid uint32, tests string) {
 	if err := copyFile("/proc/self/exe", binary); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "-test.run="+tests, "-test.v")
+	cmd := exec.Command(binary, "-test.run="+tests, "-test.v", "-test.short="+strconv.FormatBool(testing.Short()))
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	out, err := cmd.CombinedOutput()
