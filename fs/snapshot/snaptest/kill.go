@@ -74,11 +74,11 @@ func large(files int) *Image {
 }
 
 // killed kills a process at 24 moments between its start and its end; with
-// -short, for emulated machines, at 4, over fewer files.
+// -short, for emulated machines, at 3, over fewer files.
 func (c *Config) killed(t *testing.T) {
 	moments, files := 24, 150
 	if testing.Short() {
-		moments, files = 4, 30
+		moments, files = 3, 20
 	}
 	whole := c.runVictim(t, files, 0)
 	for range moments {

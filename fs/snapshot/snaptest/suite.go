@@ -89,7 +89,7 @@ func (c *Config) mount(t testing.TB, f func(string) ([]specs.Mount, error), name
 		t.Fatal(err)
 	}
 	if !c.CanMount {
-		t.Skip("the right to mount is missing")
+		t.Skip("missing feature: the right to mount")
 	}
 	return Mount(t, m)
 }
