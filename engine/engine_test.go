@@ -252,6 +252,7 @@ func TestRungs(t *testing.T) {
 				"kill": killCase, "mounts": mountsCase, "crash": crash, "auto remove": autoRemove, "streams": streams,
 				"readonly": readonly, "config": configCase,
 				"pause": pauseCase, "policy": policyCase, "restart": restartCase, "rename": renameCase, "update": updateCase, "health": healthCase,
+				"watch": watchCase, "execs": execsCase, "boot": bootCase,
 			} {
 				t.Run(name, func(t *testing.T) { f(t, &harness{Engine: h.open(), t: t, opt: h.opt}) })
 			}

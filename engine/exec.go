@@ -49,7 +49,10 @@ func (e *Engine) Exec(ctx context.Context, ref string, req container.ExecCreateR
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
-	return e.enter(ctx, c, &state, &req, s, func(error) {})
+	known := begun(e, c, &req)
+	code, err = e.enter(ctx, c, &state, &req, s, func(error) {})
+	known.ended(code, err)
+	return code, err
 }
 
 // execDetached is the process that stays with a detached exec.
@@ -63,10 +66,12 @@ func (e *Engine) execDetached(ctx context.Context, what errand, report func(erro
 		return 125
 	}
 	reported := false
+	known := begun(e, c, what.Exec)
 	code, err := e.enter(ctx, c, &state, what.Exec, Streams{}, func(err error) {
 		reported = true
 		report(err)
 	})
+	known.ended(code, err)
 	if err != nil && !reported {
 		report(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"runtime"
 
 	"coracle/backends"
-	"coracle/backends/emulate"
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/image/platform"
@@ -28,15 +27,17 @@ func architecture(c *record.Container) string {
 // machine's architecture.
 func (l *life) foreign() error {
 	arch := architecture(l.c)
-	a, known := emulate.Lookup(arch)
-	if arch == runtime.GOARCH || !known {
-		return nil // what it is called may be wrong: the kernel decides
+	if arch == runtime.GOARCH {
+		return nil
 	}
-	way, err := l.e.mach.Emulation(l.c.Drivers.Isolation).Serve(a)
+	way, registered, err := l.e.mach.Serve(l.c.Drivers.Isolation, arch)
 	if err != nil {
 		return fail(Unavailable, err, "image is for %s: %v", l.c.Platform, err)
 	}
-	if way.How == emulate.Registered {
+	if way == nil {
+		return nil // what it is called may be wrong: the kernel decides
+	}
+	if registered {
 		l.e.opt.Warn(fmt.Sprintf("handler %s now runs programs for %s on this machine by %s, until 'platform rm' or the next boot", way.Handler, arch, way.Emulator))
 	}
 	mounts, err := way.Mounts()
@@ -58,18 +59,13 @@ func unasked(asked string, p ocispec.Platform) string {
 }
 
 // Platforms tells how programs of each architecture would run here.
-func (e *Engine) Platforms() []emulate.Way { return Platforms(e.store.Root(), e.report, e.sel) }
+func (e *Engine) Platforms() []machine.Way { return Platforms(e.store.Root(), e.report, e.sel) }
 
 // Platforms is the same where no engine can be had. sel may be nil.
-func Platforms(root string, report *probe.Report, sel *backends.Selection) []emulate.Way {
+func Platforms(root string, report *probe.Report, sel *backends.Selection) []machine.Way {
 	rung := ""
 	if sel != nil {
 		rung = sel.Rung(backends.Isolation)
 	}
-	m := machine.Emulation(root, rung, report)
-	var out []emulate.Way
-	for _, a := range emulate.Archs() {
-		out = append(out, m.Look(a))
-	}
-	return out
+	return machine.Ways(root, rung, report)
 }

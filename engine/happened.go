@@ -35,3 +35,8 @@ func Events(ctx context.Context, e *Engine, q EventQuery, filters map[string][]s
 	}
 	return e.journal.Read(ctx, q, show)
 }
+
+// Tell writes an event of something else than a container, or of all of them.
+func Tell(e *Engine, t events.Type, what events.Action, id string, attributes map[string]string) {
+	e.journal.Log(t, what, id, attributes)
+}

@@ -31,6 +31,9 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 			Ports: network.PortMap{}, Networks: networks(c),
 		},
 	}
+	if s.Running {
+		out.ExecIDs = c.Execs()
+	}
 	out.State.Health = healthOf(c, &s)
 	if c.HostConfig.LogConfig.Type == "none" {
 		out.LogPath = ""

@@ -404,3 +404,122 @@ func healthCase(t *testing.T, h *harness) {
 	_, err := h.tryCreate(wanted{args: sh("true"), cfg: check("x", func(c *container.HealthConfig) { c.Interval = 1 })})
 	mustFail(t, err, Invalid, "Interval in Healthcheck cannot be less than 1ms")
 }
+
+func watchCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	id := h.started(wanted{args: sh("sleep 1000 & while :; do :; done")})
+	var top *container.TopResponse
+	eventually(t, "both processes are seen", func() bool {
+		var err error
+		if top, err = Top(ctx, h.open(), id, nil); err != nil {
+			t.Fatal(err)
+		}
+		return len(top.Processes) >= 2 && strings.Contains(strings.Join(top.Processes[len(top.Processes)-1], " "), "sleep 1000")
+	})
+	if strings.Join(top.Titles, " ") != "UID PID PPID C STIME TTY TIME CMD" {
+		t.Errorf("%q", top.Titles)
+	}
+	if row := strings.Join(top.Processes[0], " "); !strings.Contains(row, "while :") && h.drivers().Entering != "agent" {
+		t.Errorf("%q", row)
+	}
+	top, err := Top(ctx, h.open(), id, []string{"-o", "pid,comm"})
+	if err != nil || len(top.Titles) != 2 {
+		t.Errorf("%+v %v", top, err)
+	}
+	_, err = Top(ctx, h.open(), id, []string{"-o", "comm"})
+	mustFail(t, err, Internal, "Couldn't find PID field in ps output")
+
+	before, err := Stats(ctx, h.open(), id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it uses the processor", func() bool {
+		s, err := Stats(ctx, h.open(), id, &before)
+		return err == nil && s.CPUStats.CPUUsage.TotalUsage > before.CPUStats.CPUUsage.TotalUsage+50e6 && s.PreCPUStats.SystemUsage > 0
+	})
+	if before.MemoryStats.Usage == 0 || before.MemoryStats.Limit == 0 || before.PidsStats.Current < 2 {
+		t.Errorf("%+v", before)
+	}
+	if err := h.open().Kill(ctx, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Stats(ctx, h.open(), id, nil); err != nil || s.PidsStats.Current != 0 {
+		t.Errorf("of one that does not run: %+v %v", s, err)
+	}
+	_, err = Top(ctx, h.open(), id, nil)
+	mustFail(t, err, Conflict, "is not running")
+}
+
+func execsCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	id := h.started(wanted{args: sh("sleep 1000")})
+	if ids := h.inspect(id).ExecIDs; len(ids) != 0 {
+		t.Errorf("%q", ids)
+	}
+	if _, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: sh("while ! test -e /tmp/go; do sleep 0.02; done; exit 7")}, Streams{}); err != nil {
+		t.Fatal(err)
+	}
+	ids := h.inspect(id).ExecIDs
+	if len(ids) != 1 || len(ids[0]) != 64 {
+		t.Errorf("%q", ids)
+	}
+	if code, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: []string{"touch", "/tmp/go"}}, Streams{Stdout: &bytes.Buffer{}}); err != nil || code != 0 {
+		t.Fatal(code, err)
+	}
+	eventually(t, "it has ended", func() bool { return len(h.inspect(id).ExecIDs) == 0 })
+	if got := h.did(id); !strings.Contains(got, "exec_create: touch /tmp/go exec_start: touch /tmp/go ") || strings.Count(got, "exec_die") != 2 {
+		t.Errorf("events: %q", got)
+	}
+}
+
+// bootCase: another boot ID in the state, and no monitor.
+func bootCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	none, always := h.started(wanted{args: sh("sleep 1000")}), h.started(wanted{args: sh("sleep 1000"), host: policy("always", 0)})
+	stopped := h.started(wanted{args: sh(ticking), host: policy("unless-stopped", 0)})
+	if err := h.open().Stop(ctx, stopped, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []string{none, always} {
+		c, err := h.store.Load(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record.Signal(h.monitor(id), 0, syscall.SIGKILL)
+		if err := c.Await(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{none, always, stopped} {
+		c, err := h.store.Load(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := c.State()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Boot = "another"
+		if err := c.SetState(s, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := h.inspect(none).State; s.Status != "exited" || s.ExitCode != 255 {
+		t.Errorf("after a reboot: %+v", s)
+	}
+	boot := func() (names []string) {
+		if err := Boot(ctx, h.open(), func(name string, err error) { names = append(names, name); _ = err }); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	if got := boot(); len(got) != 1 || "/"+got[0] != h.inspect(always).Name {
+		t.Errorf("started: %q", got)
+	}
+	if h.inspect(always).State.Status != "running" || h.inspect(none).State.Running || h.inspect(stopped).State.Running {
+		t.Error("not what the policies say")
+	}
+	if got := boot(); len(got) != 0 {
+		t.Errorf("a second time: %q", got)
+	}
+}

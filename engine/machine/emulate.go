@@ -29,3 +29,27 @@ func Emulation(root, isolation string, report *probe.Report) emulate.Machine {
 	}
 	return e
 }
+
+// Way is how programs of another architecture are run.
+type Way = emulate.Way
+
+// Serve has programs of an architecture run, for containers of a rung; nil for one
+// that is not known. registered: a handler of the machine's was made for it.
+func (m *Machine) Serve(isolation, arch string) (way *Way, registered bool, err error) {
+	a, known := emulate.Lookup(arch)
+	if !known {
+		return nil, false, nil
+	}
+	w, err := m.Emulation(isolation).Serve(a)
+	return &w, w.How == emulate.Registered, err
+}
+
+// Ways tells of every architecture how its programs would run.
+func Ways(root, isolation string, report *probe.Report) []Way {
+	m := Emulation(root, isolation, report)
+	var out []Way
+	for _, a := range emulate.Archs() {
+		out = append(out, m.Look(a))
+	}
+	return out
+}

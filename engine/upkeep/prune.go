@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"coracle/engine"
+	"coracle/engine/events"
 	"coracle/image"
 
 	"github.com/moby/moby/api/types/container"
@@ -108,7 +110,13 @@ func Images(ctx context.Context, e *engine.Engine, f Filter, all bool) (Pruned, 
 	}
 	n, err := gone(store, before)
 	out.Freed += n
+	told(e, "image", out)
 	return out, errors.Join(append(failed, err, ctx.Err())...)
+}
+
+// told writes the event.
+func told(e *engine.Engine, of events.Type, p Pruned) {
+	engine.Tell(e, of, "prune", "", map[string]string{"reclaimed": strconv.FormatInt(p.Freed, 10)})
 }
 
 // gone is how many bytes of blobs are there no more.
@@ -147,6 +155,7 @@ func Containers(ctx context.Context, e *engine.Engine, f Filter) (Pruned, error)
 			failed = append(failed, err)
 		}
 	}
+	told(e, "container", out)
 	return out, errors.Join(append(failed, ctx.Err())...)
 }
 

@@ -53,6 +53,31 @@ func newImagePrune(t *tool) *verb {
 	return v
 }
 
+func newContainerPrune(t *tool) *verb {
+	v := &verb{mixed: true}
+	v.Command = &cli.Command{
+		Usage: "Remove all stopped containers",
+		Flags: []cli.Flag{
+			list("filter", "", `Provide filter values (e.g. "until=<timestamp>")`),
+			toggle("force", "f", "Do not prompt for confirmation"),
+		},
+	}
+	v.Action = func(c *cli.Context) error {
+		want, err := v.filters(c)
+		if err != nil {
+			return err
+		}
+		f, err := upkeep.NewFilter(want, since)
+		if err != nil || !sure(t, c, "WARNING! This will remove all stopped containers.") {
+			return err
+		}
+		return prune(t, c, step{"Deleted Containers:", func(ctx context.Context, e *engine.Engine) (upkeep.Pruned, error) {
+			return upkeep.Containers(ctx, e, f)
+		}})
+	}
+	return v
+}
+
 func newSystemPrune(t *tool) *verb {
 	v := &verb{mixed: true}
 	v.Command = &cli.Command{
