@@ -35,7 +35,7 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 		out.ExecIDs = c.Execs()
 	}
 	out.State.Health = healthOf(c, &s)
-	if c.HostConfig.LogConfig.Type == "none" {
+	if c.HostConfig.LogConfig.Type != "json-file" {
 		out.LogPath = ""
 	}
 	if size {

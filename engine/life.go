@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,7 +52,7 @@ type life struct {
 	plan   *spec.Plan
 	shares *shares
 	bundle *isolate.Bundle
-	log    *logs.Writer
+	log    logs.Sink
 	pump   *stream.Pump
 	server *stream.Server
 
@@ -325,16 +324,12 @@ func (l *life) streams(sink *stream.Sink) (err error) {
 	c := l.c
 	opt := stream.Options{Tty: c.Config.Tty, Stdin: c.Config.OpenStdin}
 	if c.HostConfig.LogConfig.Type != "none" && !l.with.NoLog {
-		o, err := logs.ParseOptions(c.HostConfig.LogConfig.Config)
-		if err != nil {
-			return invalid(err)
-		}
 		// A log that cannot be opened (a full disk) does not keep the
 		// container from running.
-		if l.log, err = logs.Open(logPath(c), o); err != nil {
+		if l.log, err = logs.Start(logPath(c), c.HostConfig.LogConfig, logInfo(c), l.e.opt.Warn); err != nil {
 			l.e.opt.Warn("no log: " + err.Error())
 			l.log = nil
-		} else {
+		} else if l.log != nil {
 			opt.Log, opt.ErrLog = l.log.Stdout(), l.log.Stderr()
 		}
 	}
@@ -350,8 +345,6 @@ func (l *life) streams(sink *stream.Sink) (err error) {
 	l.mu.Unlock()
 	return nil
 }
-
-func logPath(c *record.Container) string { return filepath.Join(c.Dir(), "json.log") }
 
 // announce makes it known that the container runs.
 func (l *life) announce(proc isolate.Process) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"coracle/engine/keep"
+	"coracle/engine/logs"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/image"
@@ -142,10 +143,8 @@ func validate(c *record.Container) error {
 	if err := container.ValidateRestartPolicy(h.RestartPolicy); err != nil {
 		return invalid(err)
 	}
-	switch h.LogConfig.Type {
-	case "json-file", "none", "local":
-	default:
-		return fail(Invalid, nil, "logger: no log driver named '%s' is registered", h.LogConfig.Type)
+	if err := logs.Valid(h.LogConfig); err != nil {
+		return invalid(err)
 	}
 	if h.OomScoreAdj < -1000 || h.OomScoreAdj > 1000 {
 		return fail(Invalid, nil, "Invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)

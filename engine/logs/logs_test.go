@@ -190,12 +190,12 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	o, err := ParseOptions(map[string]string{"max-size": "10m", "max-file": "3"})
+	o, err := ParseOptions("json-file", map[string]string{"max-size": "10m", "max-file": "3"})
 	if err != nil || o.MaxSize != 10<<20 || o.MaxFiles != 3 {
 		t.Error(o, err)
 	}
 	for _, bad := range []map[string]string{{"max-size": "x"}, {"max-file": "0"}, {"foo": "1"}} {
-		if _, err := ParseOptions(bad); err == nil {
+		if _, err := ParseOptions("json-file", bad); err == nil {
 			t.Errorf("%v accepted", bad)
 		}
 	}

@@ -16,6 +16,8 @@ type Entry struct {
 	Log    string    `json:"log"` // with its newline, if it has one
 	Stream string    `json:"stream"`
 	Time   time.Time `json:"time"`
+	// Attrs are the labels and variables that go with it.
+	Attrs map[string]string `json:"attrs"`
 }
 
 // Query says what to read.
@@ -68,6 +70,7 @@ type reader struct {
 	out   func(Entry) error
 	watch *watch
 	f     *os.File
+	id    string // which file f was, if that is compressed
 	line  []byte // of f, so far without its newline
 	buf   []byte
 }
@@ -93,7 +96,7 @@ const gaps = 3
 func generations(path string) int {
 	n := 0
 	for i := 0; i < n+gaps; i++ {
-		if _, err := os.Stat(rotated(path, i)); err == nil {
+		if exists(rotated(path, i)) {
 			n = i + 1
 		}
 	}
@@ -108,7 +111,7 @@ func (r *reader) begin() error {
 	}
 	want := r.q.Tail
 	for i := 0; i < n; i++ {
-		f, err := os.Open(rotated(r.path, i))
+		f, id, err := openLog(rotated(r.path, i))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // just being renamed
 		}
@@ -123,7 +126,7 @@ func (r *reader) begin() error {
 		want -= found
 		if want <= 0 || i == n-1 {
 			_, err = f.Seek(at, io.SeekStart)
-			r.f = f
+			r.f, r.id = f, id
 			return err
 		}
 		f.Close()
@@ -165,11 +168,11 @@ func (r *reader) open(generation int) error {
 	if generation < 0 {
 		return nil
 	}
-	f, err := os.Open(rotated(r.path, generation))
+	f, id, err := openLog(rotated(r.path, generation))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	r.f = f
+	r.f, r.id = f, id
 	return err
 }
 
@@ -209,7 +212,7 @@ func (r *reader) next(ctx context.Context) (bool, error) {
 		if gen < 0 { // it was deleted: go on with the oldest
 			return true, r.open(generations(r.path) - 1)
 		}
-		f, err := os.Open(rotated(r.path, gen-1))
+		f, id, err := openLog(rotated(r.path, gen-1))
 		if errors.Is(err, os.ErrNotExist) {
 			if gen == 1 {
 				return false, nil
@@ -221,7 +224,7 @@ func (r *reader) next(ctx context.Context) (bool, error) {
 		}
 		if r.generation() == gen {
 			r.f.Close()
-			r.f, r.line = f, r.line[:0]
+			r.f, r.id, r.line = f, id, r.line[:0]
 			return true, nil
 		}
 		f.Close()
@@ -232,19 +235,15 @@ func (r *reader) next(ctx context.Context) (bool, error) {
 // generation is the number of the file that is open; -1 when it has no name any
 // more.
 func (r *reader) generation() int {
-	st, err := r.f.Stat()
-	if err != nil {
-		return -1
-	}
 	for i, missing := 0, 0; missing < gaps; i++ {
-		other, err := os.Stat(rotated(r.path, i))
-		if err != nil {
-			missing++
-			continue
-		}
-		missing = 0
-		if os.SameFile(st, other) {
+		path := rotated(r.path, i)
+		if isAt(path, r.f, r.id) {
 			return i
+		}
+		if exists(path) {
+			missing = 0
+		} else {
+			missing++
 		}
 	}
 	return -1

@@ -1,21 +1,19 @@
 // Package logs writes and reads containers' logs, in the format of Docker's
-// json-file: one JSON object a line, {"log", "stream", "time"}.
+// json-file: one JSON object a line, {"log", "stream", "time"}; and passes them on
+// to syslog and to the journal, keeping a copy that can be read.
 //
 // A log is bounded, where Docker's grows until the disk is full: five files of
 // 20 MB unless told otherwise. And it never holds its container up: what a slow
-// or full disk cannot take is dropped and counted.
+// or full disk, or a server that is slow or gone, cannot take is dropped and
+// counted.
 package logs
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/docker/go-units"
 )
 
 // The defaults.
@@ -31,53 +29,35 @@ const (
 	patience = time.Second // how long a full queue holds the container up, once
 )
 
-// Options bound a log.
-type Options struct {
-	MaxSize  int64 // bytes a file
-	MaxFiles int
-}
-
-// ParseOptions reads max-size and max-file as Docker's json-file does.
-func ParseOptions(m map[string]string) (Options, error) {
-	o := Options{DefaultSize, DefaultFiles}
-	for key, v := range m {
-		switch key {
-		case "max-size":
-			n, err := units.RAMInBytes(v)
-			if err != nil || n == 0 || n < -1 {
-				return o, fmt.Errorf("invalid value for log-opt max-size: %q", v)
-			}
-			o.MaxSize = n
-		case "max-file":
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 1 {
-				return o, fmt.Errorf("max-file cannot be less than 1: %q", v)
-			}
-			o.MaxFiles = n
-		case "mode", "max-buffer-size", "labels", "labels-regex", "env", "env-regex", "tag", "compress":
-		default:
-			return o, fmt.Errorf("unknown log opt '%s' for json-file log driver", key)
-		}
-	}
-	return o, nil
-}
-
 // Writer writes one container's log, in a goroutine of its own.
 type Writer struct {
-	path    string
-	opt     Options
-	queue   chan chunk
-	free    sync.Pool
-	done    chan struct{}
-	stalled atomic.Bool
-	dropped atomic.Int64
+	to       target
+	patience time.Duration
+	queue    chan chunk
+	free     sync.Pool
+	done     chan struct{}
+	stalled  atomic.Bool
+	dropped  atomic.Int64
+	// room bounds the bytes that wait, where it is not 0.
+	room    int64
+	waiting atomic.Int64
 
 	// Of the goroutine:
-	f       *os.File
-	size    int64
-	out     []byte
 	pending [2][]byte // a line's beginning, by stream
 	broken  error
+}
+
+// target is where lines go. It is used by one goroutine.
+type target interface {
+	// open is called before the first line, which may be long after.
+	open()
+	// line takes a line, with its newline if it has one; more of it follows
+	// where it was too long.
+	line(stream byte, at time.Time, p []byte, more bool)
+	// flush writes what line only gathered. It returns how many bytes were lost
+	// since the last time, and why the last of them.
+	flush() (lost int64, err error)
+	close()
 }
 
 type chunk struct {
@@ -87,35 +67,17 @@ type chunk struct {
 	n      int
 }
 
-// Open opens the log at path to append to it.
-func Open(path string, opt Options) (*Writer, error) {
-	if opt.MaxSize == 0 {
-		opt.MaxSize = DefaultSize
+// newWriter starts a writer. wait is how long a full queue holds the container
+// up, once; room, where it is not 0, bounds the bytes in the queue.
+func newWriter(to target, wait time.Duration, room int64) *Writer {
+	size := queueLen
+	if room > 0 {
+		size = 4096
 	}
-	if opt.MaxFiles == 0 {
-		opt.MaxFiles = DefaultFiles
-	}
-	w := &Writer{path: path, opt: opt, queue: make(chan chunk, queueLen), done: make(chan struct{})}
+	w := &Writer{to: to, patience: wait, room: room, queue: make(chan chunk, size), done: make(chan struct{})}
 	w.free.New = func() any { b := make([]byte, maxChunk); return &b }
-	if err := w.open(); err != nil {
-		return nil, err
-	}
 	go w.run()
-	return w, nil
-}
-
-func (w *Writer) open() error {
-	f, err := os.OpenFile(w.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
-	if err != nil {
-		return err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return err
-	}
-	w.f, w.size = f, st.Size()
-	return nil
+	return w
 }
 
 // Stdout and Stderr are where the container's output goes. Write never fails.
@@ -143,16 +105,21 @@ func (s stream) Write(p []byte) (int, error) {
 // log makes progress; when it has made none for some time, output is dropped
 // until it does.
 func (w *Writer) put(stream byte, p []byte) {
-	data := w.free.Get().(*[]byte)
+	if w.room > 0 && w.waiting.Load()+int64(len(p)) > w.room {
+		w.dropped.Add(int64(len(p)))
+		return
+	}
+	data := w.buffer(len(p))
 	c := chunk{stream, time.Now(), data, copy(*data, p)}
+	w.waiting.Add(int64(c.n))
 	select {
 	case w.queue <- c:
 		w.stalled.Store(false)
 		return
 	default:
 	}
-	if !w.stalled.Load() {
-		t := time.NewTimer(patience)
+	if !w.stalled.Load() && w.patience > 0 {
+		t := time.NewTimer(w.patience)
 		defer t.Stop()
 		select {
 		case w.queue <- c:
@@ -161,8 +128,25 @@ func (w *Writer) put(stream byte, p []byte) {
 			w.stalled.Store(true)
 		}
 	}
+	w.waiting.Add(-int64(c.n))
 	w.dropped.Add(int64(len(p)))
-	w.free.Put(data)
+	w.release(data)
+}
+
+// buffer is room for n bytes: one of those that come back, but for a queue of
+// bounded bytes, whose many short chunks would fill too many.
+func (w *Writer) buffer(n int) *[]byte {
+	if w.room == 0 {
+		return w.free.Get().(*[]byte)
+	}
+	b := make([]byte, n)
+	return &b
+}
+
+func (w *Writer) release(b *[]byte) {
+	if w.room == 0 {
+		w.free.Put(b)
+	}
 }
 
 // Close writes what is queued and returns how many bytes were dropped, and why
@@ -187,26 +171,34 @@ func (w *Writer) Close() (dropped int64, err error) {
 
 func (w *Writer) run() {
 	defer close(w.done)
+	w.to.open()
 	for c := range w.queue {
 		w.take(c)
-		if len(w.queue) == 0 || len(w.out) >= 64<<10 {
+		w.waiting.Add(-int64(c.n))
+		if len(w.queue) == 0 {
 			w.flush()
 		}
 	}
 	for i, rest := range w.pending {
 		if len(rest) > 0 {
-			w.line(byte(i), time.Now(), rest)
+			w.to.line(byte(i), time.Now(), rest, false)
 		}
 	}
 	w.flush()
-	if w.f != nil {
-		w.f.Close()
+	w.to.close()
+}
+
+func (w *Writer) flush() {
+	lost, err := w.to.flush()
+	if err != nil {
+		w.broken = err
 	}
+	w.dropped.Add(lost)
 }
 
 // take turns a chunk into lines.
 func (w *Writer) take(c chunk) {
-	defer w.free.Put(c.data)
+	defer w.release(c.data)
 	p := (*c.data)[:c.n]
 	for len(p) > 0 {
 		n, whole := lineEnd(p, maxLine-len(w.pending[c.stream]))
@@ -220,7 +212,7 @@ func (w *Writer) take(c chunk) {
 			}
 			w.pending[c.stream] = piece[:0]
 		}
-		w.line(c.stream, c.at, piece)
+		w.to.line(c.stream, c.at, piece, piece[len(piece)-1] != '\n')
 	}
 }
 
@@ -235,62 +227,4 @@ func lineEnd(p []byte, room int) (n int, whole bool) {
 		return room, true
 	}
 	return len(p), false
-}
-
-func (w *Writer) line(stream byte, at time.Time, p []byte) {
-	w.out = append(w.out, `{"log":"`...)
-	w.out = appendEscaped(w.out, p)
-	if stream == 0 {
-		w.out = append(w.out, `","stream":"stdout","time":"`...)
-	} else {
-		w.out = append(w.out, `","stream":"stderr","time":"`...)
-	}
-	w.out = at.UTC().AppendFormat(w.out, time.RFC3339Nano)
-	w.out = append(w.out, '"', '}', '\n')
-}
-
-// flush writes what was gathered, whole lines all of it, or drops it.
-func (w *Writer) flush() {
-	if len(w.out) == 0 {
-		return
-	}
-	err := w.rotate()
-	if err == nil {
-		var n int
-		if n, err = w.f.Write(w.out); err == nil {
-			w.size += int64(n)
-		} else if n > 0 {
-			w.f.Truncate(w.size) // no half lines
-		}
-	}
-	if err != nil {
-		w.dropped.Add(int64(len(w.out)))
-		w.broken = err
-	}
-	if cap(w.out) > 256<<10 {
-		w.out = nil
-	}
-	w.out = w.out[:0]
-}
-
-func (w *Writer) rotate() error {
-	if w.f == nil {
-		return w.open()
-	}
-	if w.opt.MaxSize < 0 || w.size == 0 || w.size+int64(len(w.out)) <= w.opt.MaxSize {
-		return nil
-	}
-	if w.opt.MaxFiles > 1 {
-		for i := w.opt.MaxFiles - 1; i > 1; i-- {
-			os.Rename(w.path+"."+strconv.Itoa(i-1), w.path+"."+strconv.Itoa(i))
-		}
-		if err := os.Rename(w.path, w.path+".1"); err != nil {
-			return err
-		}
-	} else if err := os.Remove(w.path); err != nil {
-		return err
-	}
-	w.f.Close()
-	w.f = nil
-	return w.open()
 }

@@ -70,6 +70,8 @@ type machine struct {
 	uid     int
 	// wrap is put before the binary: a program that takes something away.
 	wrap []string
+	// extra are more variables of its environment.
+	extra []string
 }
 
 // newMachine makes a machine whose state lies below dir ("" for a fresh
@@ -147,6 +149,7 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + m.dir,
 		"CORACLE_ROOT=" + m.dir + "/root", "CORACLE_RUN=" + m.dir + "/run",
 	}
+	cmd.Env = append(cmd.Env, m.extra...)
 	if m.uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(m.uid), Gid: uint32(m.uid)}}
 	}
