@@ -1,0 +1,46 @@
+package load
+
+import (
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/tree"
+)
+
+// reasons are attributes that Compose knows and that nothing here honours, each
+// with why.
+var reasons = []struct{ path, why string }{
+	{"services.*.develop", "nothing is watched"},
+	{"services.*.credential_spec", "it is for Windows"},
+	{"services.*.isolation", "it is for Windows"},
+	{"services.*.cpu_count", "it is for Windows"},
+	{"services.*.cpu_percent", "it is for Windows"},
+	{"services.*.deploy.placement", "there is one machine"},
+	{"services.*.deploy.endpoint_mode", "there is no swarm"},
+	{"services.*.provider", "no provider is run"},
+	{"services.*.models", "no model is run"},
+	{"services.*.use_api_socket", "there is no daemon"},
+	{"services.*.gpus", "nothing serves it"},
+	{"services.*.deploy.resources.reservations.devices", "nothing serves it"},
+	{"models", "no model is run"},
+}
+
+func ignored() []loader.UnsupportedAttributePattern {
+	list := make([]loader.UnsupportedAttributePattern, len(reasons))
+	for i, r := range reasons {
+		list[i].Path = tree.Path(r.path)
+	}
+	return list
+}
+
+func why(f loader.UnsupportedAttribute) string {
+	for _, r := range reasons {
+		if f.Path.Matches(tree.Path(r.path)) {
+			return ": " + r.why
+		}
+	}
+	return ""
+}
+
+// Extension tells whether an attribute is the user's own.
+func Extension(name string) bool { return strings.HasPrefix(name, "x-") }
