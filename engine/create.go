@@ -60,7 +60,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (id string, warn
 		return "", warnings, err
 	}
 	happened(e, c, "create")
-	e.made = &made{c: c}
+	e.made.Store(&made{c: c})
 	return c.ID, warnings, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 
 	"coracle/backends"
 	"coracle/engine/events"
@@ -31,7 +32,8 @@ type Engine struct {
 	sweeper *remains.Sweeper
 	journal *events.Journal
 	// made is the container that Create made last: Run needs not read it again.
-	made *made
+	// Groups call one engine from several goroutines.
+	made atomic.Pointer[made]
 }
 
 // made is a container with what was found out when it was made.

@@ -12,7 +12,7 @@ import (
 
 // Remove deletes a container; with volumes also its anonymous volumes.
 func (e *Engine) Remove(ctx context.Context, ref string, force, volumes bool) error {
-	e.made = nil
+	e.made.Store(nil)
 	c, err := findDamaged(e.store, ref)
 	if err != nil {
 		return err

@@ -13,8 +13,7 @@ import (
 
 // find finds a container, settled; see settle.
 func (e *Engine) find(ctx context.Context, ref string) (*record.Container, record.State, error) {
-	if m := e.made; m != nil && m.c.ID == ref {
-		e.made = nil
+	if m := e.made.Load(); m != nil && m.c.ID == ref && e.made.CompareAndSwap(m, nil) {
 		return m.c, record.State{}, nil
 	}
 	id, err := e.store.Find(ref)

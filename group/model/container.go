@@ -40,7 +40,7 @@ type Want struct {
 }
 
 // ErrBuild says that there is no image and that none can be built.
-var ErrBuild = errors.New("coracle builds no images yet: build it elsewhere and name it under image, or load it with 'coracle load'")
+var ErrBuild = errors.New("coracle builds no images yet: build it elsewhere and load it with 'coracle load', or name another under image")
 
 // Container is the container of a service.
 func Container(p *load.Project, s *types.ServiceConfig, w Want) (*Draft, error) {
@@ -57,6 +57,7 @@ func Container(p *load.Project, s *types.ServiceConfig, w Want) (*Draft, error) 
 	}
 	d := &Draft{}
 	d.Config = config(s, labels, w)
+	d.Config.Image = Image(p, s)
 	if d.Host, err = host(s); err != nil {
 		return nil, fmt.Errorf("service %q: %w", s.Name, err)
 	}
@@ -77,12 +78,13 @@ func Container(p *load.Project, s *types.ServiceConfig, w Want) (*Draft, error) 
 	return d, nil
 }
 
-// Image is the image of a service.
-func Image(p *load.Project, s *types.ServiceConfig) (string, error) {
+// Image is the name of a service's image; one that is to be built has the name
+// that docker compose gives it.
+func Image(p *load.Project, s *types.ServiceConfig) string {
 	if s.Image == "" {
-		return "", fmt.Errorf("service %q has a build section and no image: %w", s.Name, ErrBuild)
+		return p.Name + p.Separator + s.Name
 	}
-	return s.Image, nil
+	return s.Image
 }
 
 // Resolve replaces the names of services by their containers.
@@ -133,7 +135,7 @@ func config(s *types.ServiceConfig, labels map[string]string, w Want) *container
 		Hostname: s.Hostname, Domainname: s.DomainName, User: s.User, Tty: s.Tty,
 		OpenStdin: s.StdinOpen, StdinOnce: w.Stdin && s.StdinOpen, AttachStdin: w.Stdin,
 		AttachStdout: true, AttachStderr: true,
-		Cmd: s.Command, Image: s.Image, WorkingDir: s.WorkingDir,
+		Cmd: s.Command, WorkingDir: s.WorkingDir,
 		NetworkDisabled: s.NetworkMode == "disabled", Labels: labels, StopSignal: s.StopSignal,
 		Healthcheck: health(s.HealthCheck), ExposedPorts: network.PortSet{},
 	}

@@ -45,7 +45,7 @@ func (v *verb) badValue(name, value string, err error) error {
 func unknownCommand(words []string) error {
 	said := "coracle " + words[0]
 	spelling := ""
-	if group(words[0]) != "" {
+	if family(words[0]) != "" {
 		said += " " + words[1]
 		spelling = words[0]
 	}

@@ -24,8 +24,12 @@ func (t *tool) help(words []string) int {
 		t.printHelp(e, e.make(t))
 		return 0
 	}
-	if g := group(words[0]); g != "" {
+	if g := family(words[0]); g != "" {
 		t.overview(words[0], "coracle "+words[0]+" COMMAND", g)
+		if composes(words[0]) {
+			fmt.Fprintf(t.Out, "\nOptions, before the command:\n")
+			printFlags(t.Out, projectFlags())
+		}
 		fmt.Fprintf(t.Out, "\nRun 'coracle %s COMMAND --help' for more information on a command.\n", words[0])
 		return 0
 	}

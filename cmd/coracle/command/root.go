@@ -44,7 +44,7 @@ type entry struct {
 }
 
 func verbs() []entry {
-	return []entry{
+	list := []entry{
 		{newRun, []string{"run", "container run"}},
 		{newExec, []string{"exec", "container exec"}},
 		{newPs, []string{"ps", "container ls", "container list", "container ps"}},
@@ -107,6 +107,7 @@ func verbs() []entry {
 		{newInstall, []string{"install"}},
 		{newUninstall, []string{"uninstall"}},
 	}
+	return append(list, composeVerbs()...)
 }
 
 // tool is one run of the program.
@@ -116,6 +117,7 @@ type tool struct {
 	options  engine.Options
 	debug    bool
 	open     *engine.Engine
+	project  *project // of compose and group
 }
 
 // engine opens the engine at the first call.
@@ -161,9 +163,17 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 	case len(rest) == 0:
 		return t.help(nil)
 	}
+	if composes(rest[0]) {
+		switch rest, err = t.composed(rest); {
+		case errors.Is(err, argv.ErrHelp):
+			return t.help([]string{"compose"})
+		case err != nil:
+			return t.fail(nil, usage("compose", refusal(err)))
+		}
+	}
 	e, spelling, operands := find(rest)
 	if e == nil {
-		if g := group(rest[0]); g != "" && (len(rest) == 1 || rest[1] == "--help" || rest[1] == "-h") {
+		if g := family(rest[0]); g != "" && (len(rest) == 1 || rest[1] == "--help" || rest[1] == "-h") {
 			return t.help(rest[:1])
 		}
 		return t.fail(nil, unknownCommand(rest))
@@ -286,10 +296,14 @@ func find(words []string) (*entry, string, []string) {
 }
 
 // group says what the commands below a word are about; "" for no such group.
-func group(word string) string {
+func family(word string) string {
 	switch word {
 	case "container":
 		return "Manage containers"
+	case "compose":
+		return "Define and run multi-container applications with Docker's Compose files"
+	case "group":
+		return "Run several containers as one, from a Compose file or from a script"
 	case "image":
 		return "Manage images"
 	case "manifest":

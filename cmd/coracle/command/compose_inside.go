@@ -1,0 +1,111 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"coracle/engine"
+	"coracle/group"
+	"coracle/internal/version"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+)
+
+func isTerminalFile(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func composeExec(t *tool, c *cli.Context, v *verb) error {
+	x, err := t.project.observed(c.Context, t, "", c.Args().Slice()[:1], false)
+	if err != nil {
+		return err
+	}
+	k, err := group.Pick(x.state, c.Args().First(), c.Int("index"), true)
+	if err != nil {
+		return err
+	}
+	detach := c.Bool("detach")
+	tty := t.terminals() && !c.Bool("no-tty") && !detach
+	req := container.ExecCreateRequest{
+		User: c.String("user"), WorkingDir: c.String("workdir"), Privileged: c.Bool("privileged"),
+		Tty: tty, Cmd: c.Args().Tail(), AttachStdin: !detach, AttachStdout: !detach, AttachStderr: !detach,
+	}
+	if req.Env, err = environment(c, v); err != nil {
+		return err
+	}
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	var s engine.Streams
+	restore := func() {}
+	if !detach {
+		if s, restore, err = t.streams(attachment{stdin: true, stdout: true, stderr: true, terminal: tty, signals: true}); err != nil {
+			return err
+		}
+	}
+	defer restore()
+	code, err := eng.Exec(c.Context, k.ID, req, s)
+	return ended(code, err)
+}
+
+func newComposeAttach(t *tool) *verb {
+	proxy := toggle("sig-proxy", "", "Proxy all received signals to the process")
+	proxy.Value = true
+	return composeVerb(t, "Attach local standard input, output, and error streams to a service's running container", "SERVICE", 1, 1,
+		func(c *cli.Context, v *verb) error {
+			x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), false)
+			if err != nil {
+				return err
+			}
+			k, err := group.Pick(x.state, c.Args().First(), c.Int("index"), true)
+			if err != nil {
+				return err
+			}
+			keys, err := v.detachKeys(c)
+			if err != nil {
+				return err
+			}
+			eng, err := t.engine(c.Context)
+			if err != nil {
+				return err
+			}
+			i, err := eng.Inspect(c.Context, k.ID, false)
+			if err != nil {
+				return err
+			}
+			s, restore, err := t.streams(attachment{
+				stdin: !c.Bool("no-stdin") && i.Config.OpenStdin, stdout: true, stderr: true,
+				terminal: i.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+			})
+			if err != nil {
+				return err
+			}
+			defer restore()
+			code, detached, err := eng.Attach(c.Context, k.ID, s)
+			if detached {
+				return nil
+			}
+			return ended(code, err)
+		},
+		text("detach-keys", "", "Override the key sequence for detaching from a container."),
+		number("index", "", "index of the container if service has multiple replicas."),
+		toggle("no-stdin", "", "Do not attach STDIN"), proxy)
+}
+
+func composeVersion(t *tool, c *cli.Context) error {
+	switch format := c.String("format"); {
+	case c.Bool("short"):
+		fmt.Fprintln(t.Out, strings.TrimPrefix(version.Version, "v"))
+	case format == "json":
+		return json.NewEncoder(t.Out).Encode(map[string]string{"version": version.Version})
+	case format == "" || format == "pretty":
+		fmt.Fprintln(t.Out, "Docker Compose version "+version.Version+" (coracle)")
+	default:
+		return errors.New(`unsupported format: it is pretty or json`)
+	}
+	return nil
+}

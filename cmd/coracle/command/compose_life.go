@@ -1,0 +1,339 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"coracle/group"
+	"coracle/group/act"
+	"coracle/group/plan"
+
+	"github.com/urfave/cli/v2"
+)
+
+func newComposeDown(t *tool) *verb {
+	return composeVerb(t, "Stop and remove containers, networks", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			o := group.DownOptions{
+				Services: c.Args().Slice(), Timeout: seconds(c, "timeout"), Volumes: c.Bool("volumes"),
+				Images: c.String("rmi"), RemoveOrphans: c.Bool("remove-orphans"),
+			}
+			if o.Images != "" && o.Images != "all" && o.Images != "local" {
+				return fmt.Errorf("invalid value for --rmi: %q", o.Images)
+			}
+			return composeDown(c.Context, t, o)
+		},
+		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		text("rmi", "", `Remove images used by services. "local" remove only images that don't have a custom tag ("local"|"all")`),
+		number("timeout", "t", "Specify a shutdown timeout in seconds"),
+		toggle("volumes", "v", `Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes attached to containers`),
+	)
+}
+
+func composeDown(ctx context.Context, t *tool, o group.DownOptions) error {
+	name, files, err := t.project.known(ctx, t)
+	if err != nil {
+		return err
+	}
+	s, done, err := t.project.session(ctx, t, "Running")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if t.project.dryRun {
+		state, err := s.Observe(ctx, name)
+		if err == nil {
+			for _, c := range chosen(state, o.Services, true) {
+				fmt.Fprintf(t.Out, "remove    container %s\n", c.Name)
+			}
+		}
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return locked(ctx, t, s, name, func() error { return s.Down(ctx, name, files, o) })
+}
+
+func newComposeStop(t *tool) *verb {
+	return composeVerb(t, "Stop services", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			return changed(c, t, "Stopping", false, func(ctx context.Context, x *sight) error {
+				return x.Stop(ctx, x.files, x.list, act.StopOptions{Timeout: seconds(c, "timeout")})
+			})
+		}, number("timeout", "t", "Specify a shutdown timeout in seconds"))
+}
+
+func newComposeStart(t *tool) *verb {
+	return composeVerb(t, "Start services", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			return changed(c, t, "Starting", false, func(ctx context.Context, x *sight) error {
+				services := c.Args().Slice()
+				if len(x.list) == 0 {
+					return fmt.Errorf("service %q has no container to start", strings.Join(services, " "))
+				}
+				// What they depend on starts with them.
+				return x.startable(services).Start(ctx)
+			})
+		})
+}
+
+// startable are the containers that are to be started, with those that they
+// depend on.
+func (x *sight) startable(services []string) *act.Group {
+	g := &act.Group{Actor: x.Actor, Live: map[string][]*plan.Container{}, Anew: map[string]bool{}}
+	if x.files != nil {
+		g.Project = x.files
+	}
+	graph := x.state.Graph()
+	want := map[string]bool{}
+	var take func(name string)
+	take = func(name string) {
+		if !want[name] {
+			want[name] = true
+			for dep := range graph[name] {
+				take(dep)
+			}
+		}
+	}
+	for _, c := range x.list {
+		if len(services) == 0 || slices.Contains(services, c.Service) {
+			take(c.Service)
+		}
+	}
+	for name := range want {
+		g.Live[name] = x.state.Of(name)
+	}
+	return g
+}
+
+func newComposeRestart(t *tool) *verb {
+	return composeVerb(t, "Restart service containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			return changed(c, t, "Restarting", false, func(ctx context.Context, x *sight) error {
+				list := x.list
+				if !c.Bool("no-deps") {
+					list = x.dependent(list)
+				}
+				if err := x.Stop(ctx, x.files, list, act.StopOptions{Timeout: seconds(c, "timeout")}); err != nil {
+					return err
+				}
+				g := &act.Group{Actor: x.Actor, Project: x.files, Live: map[string][]*plan.Container{}, Anew: map[string]bool{}}
+				for _, c := range list {
+					c.State = "exited"
+					g.Live[c.Service] = append(g.Live[c.Service], c)
+				}
+				return g.Start(ctx)
+			})
+		}, toggle("no-deps", "", "Don't restart dependent services"),
+		number("timeout", "t", "Specify a shutdown timeout in seconds"))
+}
+
+// dependent adds the containers of services that want to be started again when
+// one of list is.
+func (x *sight) dependent(list []*plan.Container) []*plan.Container {
+	out := slices.Clone(list)
+	graph := x.state.Graph()
+	for i := 0; i < len(out); i++ {
+		for _, name := range graph.Dependents(out[i].Service) {
+			if !graph[name][out[i].Service].Restart {
+				continue
+			}
+			for _, c := range x.state.Of(name) {
+				if !slices.Contains(out, c) {
+					out = append(out, c)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func newComposeKill(t *tool) *verb {
+	return composeVerb(t, "Force stop service containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			return changed(c, t, "Killing", true, func(ctx context.Context, x *sight) error {
+				eng, err := t.engine(ctx)
+				if err != nil {
+					return err
+				}
+				return x.running("Killing", "Killed", func(c2 *plan.Container) error { return eng.Kill(ctx, c2.ID, c.String("signal")) })
+			})
+		}, text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
+		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
+}
+
+// running does something to each container that runs.
+func (x *sight) running(begin, end string, do func(c *plan.Container) error) error {
+	var list []*plan.Container
+	for _, c := range x.list {
+		if c.Running() {
+			list = append(list, c)
+		}
+	}
+	return x.Each(list, begin, end, do)
+}
+
+func newComposePause(t *tool) *verb {
+	return composeVerb(t, "Pause services", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return frozen(c, t, true) })
+}
+
+func newComposeUnpause(t *tool) *verb {
+	return composeVerb(t, "Unpause services", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return frozen(c, t, false) })
+}
+
+// pauser is an engine that can freeze containers.
+type pauser interface {
+	Pause(ctx context.Context, ref string) error
+	Unpause(ctx context.Context, ref string) error
+}
+
+func frozen(c *cli.Context, t *tool, freeze bool) error {
+	return changed(c, t, "Running", false, func(ctx context.Context, x *sight) error {
+		eng, err := t.engine(ctx)
+		if err != nil {
+			return err
+		}
+		p, ok := any(eng).(pauser)
+		if !ok {
+			return errors.New("pause: not available")
+		}
+		if freeze {
+			return x.running("Pausing", "Paused", func(c *plan.Container) error { return p.Pause(ctx, c.ID) })
+		}
+		return x.running("Unpausing", "Unpaused", func(c *plan.Container) error { return unlessDone(p.Unpause(ctx, c.ID)) })
+	})
+}
+
+func newComposeRm(t *tool) *verb {
+	v := composeVerb(t, "Removes stopped service containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return composeRm(t, c) },
+		toggle("force", "f", "Don't ask to confirm removal"),
+		toggle("stop", "s", "Stop the containers, if required, before removing"),
+		toggle("volumes", "v", "Remove any anonymous volumes attached to containers"))
+	v.Description = "By default, anonymous volumes attached to containers will not be removed. You\ncan override this with -v."
+	return v
+}
+
+func composeRm(t *tool, c *cli.Context) error {
+	return changed(c, t, "Removing", false, func(ctx context.Context, x *sight) error {
+		var list []*plan.Container
+		for _, k := range x.list {
+			if c.Bool("stop") || !k.Running() {
+				list = append(list, k)
+			}
+		}
+		if len(list) == 0 {
+			fmt.Fprintln(t.Err, "No stopped containers")
+			return nil
+		}
+		if !c.Bool("force") {
+			names := make([]string, len(list))
+			for i, k := range list {
+				names[i] = k.Name
+			}
+			fmt.Fprintf(t.Err, "? Going to remove %s [yN] ", strings.Join(names, ", "))
+			answer, _ := bufio.NewReader(t.In).ReadString('\n')
+			if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+				return nil
+			}
+		}
+		return x.Stop(ctx, x.files, list, act.StopOptions{Remove: true, Volumes: c.Bool("volumes")})
+	})
+}
+
+// changed is a command that changes containers that there are.
+func changed(c *cli.Context, t *tool, title string, oneoffs bool, do func(ctx context.Context, x *sight) error) error {
+	ctx, stop := interruptible(c.Context)
+	defer stop()
+	x, err := t.project.observed(ctx, t, title, c.Args().Slice(), oneoffs)
+	if err != nil {
+		return err
+	}
+	defer x.done()
+	return locked(ctx, t, x.Session, x.name, func() error {
+		// Who held the lock may have changed all.
+		if x.state, err = x.Observe(ctx, x.name); err != nil {
+			return err
+		}
+		x.list = chosen(x.state, c.Args().Slice(), oneoffs)
+		if t.project.dryRun {
+			for _, k := range x.list {
+				fmt.Fprintf(t.Out, "%s container %s\n", strings.ToLower(c.Command.Name), k.Name)
+			}
+			return nil
+		}
+		err := do(ctx, x)
+		if err != nil {
+			x.done()
+			t.lastWords(err)
+		}
+		return err
+	})
+}
+
+func newComposeWait(t *tool) *verb {
+	return composeVerb(t, "Block until containers of all (or specified) services stop.", "SERVICE [SERVICE...]", 1, -1,
+		func(c *cli.Context, v *verb) error {
+			x, err := t.project.observed(c.Context, t, "Waiting", c.Args().Slice(), false)
+			if err != nil {
+				return err
+			}
+			var list []*plan.Container
+			for _, k := range x.list {
+				if k.Running() {
+					list = append(list, k)
+				}
+			}
+			if len(list) == 0 {
+				return fmt.Errorf("no containers for project %q", x.name)
+			}
+			code, err := x.First(c.Context, list, c.Bool("down-project"), func(k *plan.Container, code int) {
+				fmt.Fprintf(t.Out, "container %q exited with status code %d\n", k.ID, code)
+			})
+			if err != nil {
+				return err
+			}
+			if c.Bool("down-project") {
+				if err := composeDown(c.Context, t, group.DownOptions{RemoveOrphans: true}); err != nil {
+					return err
+				}
+			}
+			return ended(code, nil)
+		}, toggle("down-project", "", "Drops project when the first container stops"))
+}
+
+func newComposeExec(t *tool) *verb {
+	v := composeVerb(t, "Execute a command in a running container", "SERVICE COMMAND [ARGS...]", 2, -1,
+		func(c *cli.Context, v *verb) error { return composeExec(t, c, v) },
+		toggle("detach", "d", "Detached mode: Run command in the background"),
+		list("env", "e", "Set environment variables"),
+		number("index", "", "Index of the container if service has multiple replicas"),
+		toggle("no-tty", "T", "Disable pseudo-TTY allocation. By default 'compose exec' allocates a TTY where the input is one."),
+		toggle("interactive", "i", "Keep STDIN open even if not attached"),
+		toggle("tty", "t", "Allocate a pseudo-TTY"),
+		toggle("privileged", "", "Give extended privileges to the process"),
+		text("user", "u", "Run the command as this user"),
+		text("workdir", "w", "Path to workdir directory for this command"))
+	v.mixed, v.enters = false, true
+	return v
+}
+
+func newComposeVersion(t *tool) *verb {
+	return composeVerb(t, "Show the version of what serves Compose files", "", 0, 0,
+		func(c *cli.Context, v *verb) error { return composeVersion(t, c) },
+		text("format", "f", "Format the output. Values: [pretty | json]. (Default: pretty)"),
+		toggle("short", "", "Shows only the version number"))
+}
+
+// isTerminal tells whether a stream is one.
+func (s Stdio) terminals() bool {
+	f, ok := s.Out.(*os.File)
+	return ok && s.inputIsTerminal() && isTerminalFile(f)
+}

@@ -1,0 +1,194 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"coracle/cmd/coracle/format"
+	"coracle/cmd/coracle/narrate"
+	"coracle/cmd/coracle/opts"
+	"coracle/engine"
+	"coracle/group"
+	"coracle/group/plan"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/urfave/cli/v2"
+)
+
+func newComposePs(t *tool) *verb {
+	orphans := toggle("orphans", "", "Include orphaned services (not declared by project)")
+	orphans.Value = true
+	return composeVerb(t, "List containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return composePs(t, c) },
+		toggle("all", "a", "Show all stopped containers (including those created by the run command)"),
+		text("filter", "", "Filter services by a property (supported filters: status)"),
+		text("format", "", formatUsage),
+		toggle("no-trunc", "", "Don't truncate output"),
+		orphans,
+		toggle("quiet", "q", "Only display IDs"),
+		toggle("services", "", "Display services"),
+		list("status", "", "Filter services by status. Values: [paused | restarting | removing | running | dead | created | exited]"))
+}
+
+func composePs(t *tool, c *cli.Context) error {
+	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), c.Bool("all"))
+	if err != nil {
+		return err
+	}
+	states := c.StringSlice("status")
+	if f := c.String("filter"); f != "" {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok || key != "status" {
+			return fmt.Errorf("unknown filter %s", key)
+		}
+		states = append(states, value)
+	}
+	var shown []*plan.Container
+	for _, k := range x.list {
+		if !c.Bool("orphans") && x.files != nil {
+			if _, ok := x.files.Services[k.Service]; !ok {
+				continue
+			}
+		}
+		if len(states) == 0 && (c.Bool("all") || k.Running()) || slices.Contains(states, string(k.State)) {
+			shown = append(shown, k)
+		}
+	}
+	slices.SortFunc(shown, func(a, b *plan.Container) int { return strings.Compare(a.Name, b.Name) })
+	if c.Bool("services") {
+		var names []string
+		for _, k := range shown {
+			names = append(names, k.Service)
+		}
+		slices.Sort(names)
+		for _, n := range slices.Compact(names) {
+			fmt.Fprintln(t.Out, n)
+		}
+		return nil
+	}
+	if c.Bool("quiet") {
+		for _, k := range shown {
+			fmt.Fprintln(t.Out, k.ID)
+		}
+		return nil
+	}
+	rows := make([]format.Replica, len(shown))
+	eng, err := t.engine(c.Context)
+	if err != nil {
+		return err
+	}
+	for i, k := range shown {
+		code := 0
+		if !k.Running() && k.State != container.StateCreated {
+			if full, err := eng.Inspect(c.Context, k.ID, false); err == nil {
+				code = full.State.ExitCode
+			}
+		}
+		rows[i] = format.ReplicaRow(*k.Summary, x.name, k.Service, code, !c.Bool("no-trunc"), time.Now())
+	}
+	return format.Write(t.Out, format.Replicas(c.String("format")), rows)
+}
+
+func newComposeLs(t *tool) *verb {
+	return composeVerb(t, "List running compose projects", "", 0, 0,
+		func(c *cli.Context, v *verb) error { return composeLs(t, c) },
+		toggle("all", "a", "Show all stopped Compose projects"),
+		list("filter", "", "`filter` Filter output based on conditions provided"),
+		text("format", "", `Format the output. Values: [table | json] (default "table")`),
+		toggle("quiet", "q", "Only display project names"))
+}
+
+// listedProject is a line of `compose ls`.
+type listedProject struct{ Name, Status, ConfigFiles string }
+
+func composeLs(t *tool, c *cli.Context) error {
+	s, _, err := t.project.session(c.Context, t, "")
+	if err != nil {
+		return err
+	}
+	state, err := s.Observe(c.Context, "")
+	if err != nil {
+		return err
+	}
+	var want []string
+	for _, f := range c.StringSlice("filter") {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok || key != "name" {
+			return fmt.Errorf("invalid filter '%s'", key)
+		}
+		want = append(want, value)
+	}
+	found := []listedProject{}
+	for _, p := range group.Projects(state, c.Bool("all")) {
+		if len(want) == 0 || slices.ContainsFunc(want, func(w string) bool { return strings.Contains(p.Name, w) }) {
+			found = append(found, listedProject(p))
+		}
+	}
+	switch f := c.String("format"); {
+	case c.Bool("quiet"):
+		for _, p := range found {
+			fmt.Fprintln(t.Out, p.Name)
+		}
+		return nil
+	case f == "json":
+		return json.NewEncoder(t.Out).Encode(found)
+	case f == "" || f == "table":
+		l := format.List{Table: "{{.Name}}\t{{.Status}}\t{{.ConfigFiles}}", Header: format.Header{"Name": "NAME", "Status": "STATUS", "ConfigFiles": "CONFIG FILES"}}
+		return format.Write(t.Out, l, found)
+	default:
+		return fmt.Errorf("format value %q could not be parsed: it is table or json", f)
+	}
+}
+
+func newComposeLogs(t *tool) *verb {
+	tail := text("tail", "n", "Number of lines to show from the end of the logs for each container")
+	tail.Value = "all"
+	return composeVerb(t, "View output from containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return composeLogs(t, c, v) },
+		toggle("follow", "f", "Follow log output"),
+		number("index", "", "index of the container if service has multiple replicas"),
+		toggle("no-color", "", "Produce monochrome output"),
+		toggle("no-log-prefix", "", "Don't print prefix in logs"),
+		text("since", "", `Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`),
+		tail,
+		toggle("timestamps", "t", "Show timestamps"),
+		text("until", "", `Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`))
+}
+
+func composeLogs(t *tool, c *cli.Context, v *verb) error {
+	o := engine.LogOptions{Follow: c.Bool("follow"), Timestamps: c.Bool("timestamps"), Tail: -1}
+	if tail := c.String("tail"); tail != "all" {
+		if _, err := fmt.Sscanf(tail, "%d", &o.Tail); err != nil {
+			return v.badValue("tail", tail, errors.New(`must be a number or "all"`))
+		}
+	}
+	now := time.Now()
+	var err error
+	if o.Since, err = opts.When(c.String("since"), now); err != nil {
+		return v.badValue("since", c.String("since"), err)
+	}
+	if o.Until, err = opts.When(c.String("until"), now); err != nil {
+		return v.badValue("until", c.String("until"), err)
+	}
+	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), false)
+	if err != nil {
+		return err
+	}
+	var shown []*plan.Container
+	var names []string
+	for _, k := range x.list {
+		if i := c.Int("index"); i == 0 || k.Number == i {
+			shown = append(shown, k)
+			names = append(names, short(x.files, k))
+		}
+	}
+	logs := narrate.NewLogs(t.Out, t.project.color(t, c.Bool("no-color")), !c.Bool("no-log-prefix"), names)
+	if o.Follow {
+		return group.FollowLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) group.LineWriter { return logs.Of(short(x.files, k)) })
+	}
+	return group.MergeLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) group.LineWriter { return logs.Of(short(x.files, k)) })
+}

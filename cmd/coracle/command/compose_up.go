@@ -1,0 +1,459 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"coracle/cmd/coracle/narrate"
+	"coracle/engine"
+	"coracle/group"
+	"coracle/group/act"
+	"coracle/group/load"
+	"coracle/group/plan"
+
+	"github.com/urfave/cli/v2"
+)
+
+func createFlags() []cli.Flag {
+	return []cli.Flag{
+		toggle("force-recreate", "", "Recreate containers even if their configuration and image haven't changed"),
+		toggle("no-recreate", "", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
+		&cli.StringFlag{Name: "pull", Usage: `Pull image before running ("always"|"missing"|"never") (default "policy")`},
+		toggle("quiet-pull", "", "Pull without printing progress information"),
+		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		list("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
+		toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
+		toggle("no-build", "", "Don't build an image, even if it's policy"),
+	}
+}
+
+func newComposeUp(t *tool) *verb {
+	return composeVerb(t, "Create and start containers", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error { return composeUp(t, c) },
+		append(createFlags(),
+			toggle("abort-on-container-exit", "", "Stops all containers if any container was stopped. Incompatible with -d"),
+			toggle("abort-on-container-failure", "", "Stops all containers if any container exited with failure. Incompatible with -d"),
+			toggle("always-recreate-deps", "", "Recreate dependent containers. Incompatible with --no-recreate."),
+			list("attach", "", "Restrict attaching to the specified services. Incompatible with --attach-dependencies."),
+			toggle("attach-dependencies", "", "Automatically attach to log output of dependent services"),
+			toggle("detach", "d", "Detached mode: Run containers in the background"),
+			text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
+			list("no-attach", "", "Do not attach (stream logs) to the specified services"),
+			toggle("no-color", "", "Produce monochrome output"),
+			toggle("no-deps", "", "Don't start linked services"),
+			toggle("no-log-prefix", "", "Don't print prefix in logs"),
+			toggle("no-start", "", "Don't start the services after creating them"),
+			toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
+			number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
+			toggle("timestamps", "", "Show timestamps"),
+			toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
+			number("wait-timeout", "", "Maximum duration in seconds to wait for the project to be running|healthy"),
+		)...)
+}
+
+func newComposeCreate(t *tool) *verb {
+	return composeVerb(t, "Creates containers for a service", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *verb) error {
+			o, err := upOptions(c)
+			if err != nil {
+				return err
+			}
+			o.NoStart = true
+			_, err = bringUp(c.Context, t, c.Args().Slice(), true, o, upWork{noStart: true})
+			return err
+		}, createFlags()...)
+}
+
+func newComposeScale(t *tool) *verb {
+	return composeVerb(t, "Scale services", "[SERVICE=REPLICAS...]", 1, -1,
+		func(c *cli.Context, v *verb) error {
+			o := group.UpOptions{}
+			var names []string
+			var err error
+			if o.Scale, names, err = scales(c.Args().Slice()); err != nil {
+				return err
+			}
+			_, err = bringUp(c.Context, t, names, !c.Bool("no-deps"), o, upWork{})
+			return err
+		}, toggle("no-deps", "", "Don't start linked services"))
+}
+
+// scales reads SERVICE=NUM.
+func scales(list []string) (map[string]int, []string, error) {
+	m := map[string]int{}
+	var names []string
+	for _, s := range list {
+		name, text, ok := strings.Cut(s, "=")
+		n, err := strconv.Atoi(text)
+		if !ok || err != nil || n < 0 {
+			return nil, nil, fmt.Errorf("invalid scale specifier %q: it is SERVICE=NUMBER", s)
+		}
+		m[name] = n
+		names = append(names, name)
+	}
+	return m, names, nil
+}
+
+// seconds is a flag's value where it was given.
+func seconds(c *cli.Context, name string) *int {
+	if !c.IsSet(name) {
+		return nil
+	}
+	n := c.Int(name)
+	return &n
+}
+
+func upOptions(c *cli.Context) (o group.UpOptions, err error) {
+	if c.Bool("force-recreate") && c.Bool("no-recreate") {
+		return o, errors.New("--force-recreate and --no-recreate are incompatible")
+	}
+	if c.Bool("always-recreate-deps") && c.Bool("no-recreate") {
+		return o, errors.New("--always-recreate-deps and --no-recreate are incompatible")
+	}
+	switch {
+	case c.Bool("force-recreate"):
+		o.Recreate = plan.Force
+	case c.Bool("no-recreate"):
+		o.Recreate, o.RecreateDeps = plan.Keep, plan.Keep
+	}
+	if c.Bool("always-recreate-deps") {
+		o.RecreateDeps = plan.Force
+	}
+	o.RemoveOrphans = c.Bool("remove-orphans")
+	o.NewVolume, o.QuietPull, o.Timeout = c.Bool("renew-anon-volumes"), c.Bool("quiet-pull"), seconds(c, "timeout")
+	switch o.Pull = c.String("pull"); o.Pull {
+	case "", "always", "missing", "never":
+	case "policy":
+		o.Pull = ""
+	default:
+		return o, fmt.Errorf(`invalid --pull option %q: it is always, missing or never`, o.Pull)
+	}
+	o.Scale, _, err = scales(c.StringSlice("scale"))
+	return o, err
+}
+
+// upWork is what is done after the containers were created.
+type upWork struct {
+	noStart bool
+	// begin is called before the first start, with the group.
+	begin func(g *act.Group)
+	// after is called with all started, while the lock is held.
+	after func(ctx context.Context, g *act.Group) error
+}
+
+// bringUp plans and does it, under the project's lock.
+func bringUp(ctx context.Context, t *tool, services []string, deps bool, o group.UpOptions, w upWork) (*act.Group, error) {
+	p, err := t.project.load(ctx, t, services...)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Select(services, deps); err != nil {
+		return nil, err
+	}
+	o.Services = services
+	s, done, err := t.project.session(ctx, t, "Running")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var g *act.Group
+	err = locked(ctx, t, s, p.Name, func() error {
+		prepared, err := s.Plan(ctx, p, o)
+		if err != nil {
+			return err
+		}
+		if t.project.dryRun {
+			return printPlan(t, prepared.Plan)
+		}
+		if g, err = s.Create(ctx, prepared); err != nil || w.noStart {
+			return err
+		}
+		if w.begin != nil {
+			w.begin(g)
+		}
+		if err := g.Start(ctx); err != nil {
+			return err
+		}
+		if w.after != nil {
+			return w.after(ctx, g)
+		}
+		return nil
+	})
+	if err != nil {
+		done()
+		t.lastWords(err)
+	}
+	return g, err
+}
+
+func printPlan(t *tool, p *plan.Plan) error {
+	if t.project.progress != "json" {
+		p.Write(t.Out)
+		return nil
+	}
+	e := json.NewEncoder(t.Out)
+	e.SetIndent("", "  ")
+	return e.Encode(p)
+}
+
+func composeUp(t *tool, c *cli.Context) error {
+	o, err := upOptions(c)
+	if err != nil {
+		return err
+	}
+	wait := c.Bool("wait")
+	detach := c.Bool("detach") || wait || c.Bool("no-start") || t.project.dryRun
+	abort := c.Bool("abort-on-container-exit") || c.String("exit-code-from") != ""
+	switch {
+	case detach && (abort || c.Bool("abort-on-container-failure")) && !t.project.dryRun:
+		return errors.New("--detach cannot be combined with --abort-on-container-exit or --abort-on-container-failure")
+	case c.IsSet("wait-timeout") && !wait:
+		return errors.New("--wait-timeout needs --wait")
+	}
+	o.NoStart = c.Bool("no-start")
+	w := upWork{noStart: o.NoStart}
+	if wait {
+		w.after = func(ctx context.Context, g *act.Group) error { return waitUp(ctx, t, g, seconds(c, "wait-timeout")) }
+	}
+	services, deps := c.Args().Slice(), !c.Bool("no-deps")
+	if detach {
+		ctx, stop := interruptible(c.Context)
+		defer stop()
+		_, err := bringUp(ctx, t, services, deps, o, w)
+		return err
+	}
+	f := &attended{t: t, c: c, services: services, abort: abort, failures: c.Bool("abort-on-container-failure"), from: c.String("exit-code-from"), o: o}
+	return f.run(deps)
+}
+
+// waitUp is --wait: for how long, and what is said when it was not enough.
+func waitUp(ctx context.Context, t *tool, g *act.Group, timeout *int) error {
+	if timeout != nil && *timeout > 0 {
+		var cancel func()
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(*timeout)*time.Second)
+		defer cancel()
+	}
+	err := group.Wait(ctx, g)
+	if err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	var states []string
+	for _, name := range slices.Sorted(keys(g.Live)) {
+		for _, c := range g.Live[name] {
+			states = append(states, c.Name+" is "+health(t, c))
+		}
+	}
+	return fmt.Errorf("application not healthy after %ds: %s", *timeout, strings.Join(states, ", "))
+}
+
+func health(t *tool, c *plan.Container) string {
+	eng, err := t.engine(context.Background())
+	if err != nil {
+		return "unknown"
+	}
+	i, err := eng.Inspect(context.Background(), c.ID, false)
+	if err != nil {
+		return "gone"
+	}
+	if h := i.State.Health; h != nil && string(i.State.Status) == "running" {
+		return string(h.Status)
+	}
+	return string(i.State.Status)
+}
+
+// attended is `up` in the foreground: it shows what the containers write, and
+// stops them when it is told to end.
+type attended struct {
+	t        *tool
+	c        *cli.Context
+	services []string
+	abort    bool // when one ends
+	failures bool // when one fails
+	from     string
+	o        group.UpOptions
+
+	logs  *narrate.Logs
+	mu    sync.Mutex
+	codes map[string]int // by service
+	wg    sync.WaitGroup
+	ended chan *plan.Container
+	group *act.Group
+	stop  context.CancelFunc
+}
+
+func (f *attended) run(deps bool) error {
+	ctx, cancel := context.WithCancel(f.c.Context)
+	defer cancel()
+	f.stop, f.codes, f.ended = cancel, map[string]int{}, make(chan *plan.Container, 4096)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	result := make(chan error, 1)
+	go func() {
+		g, err := bringUp(ctx, f.t, f.services, deps, f.o, upWork{begin: f.begin})
+		if g != nil && err != nil && g.Live != nil {
+			f.group = g
+		}
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		if err != nil {
+			return err
+		}
+	case <-signals:
+		cancel()
+		<-result
+		return f.down(signals, 130)
+	}
+	return f.follow(ctx, signals)
+}
+
+// begin makes the printer and has each container followed from its start.
+func (f *attended) begin(g *act.Group) {
+	f.group = g
+	var names []string
+	for _, list := range g.Live {
+		for _, c := range list {
+			names = append(names, short(g.Project, c))
+		}
+	}
+	f.logs = narrate.NewLogs(f.t.Out, f.t.project.color(f.t, f.c.Bool("no-color")), !f.c.Bool("no-log-prefix"), names)
+	fmt.Fprintf(f.t.Out, "Attaching to %s\n", strings.Join(slices.Sorted(slices.Values(names)), ", "))
+	g.Started = f.started
+	for _, list := range g.Live {
+		for _, c := range list {
+			if c.Running() && !g.Anew[c.ID] {
+				f.started(c, time.Now())
+			}
+		}
+	}
+}
+
+// short is a container's name without its project's.
+func short(p *load.Project, c *plan.Container) string {
+	if p == nil {
+		return c.Name
+	}
+	return strings.TrimPrefix(c.Name, p.Name+p.Separator)
+}
+
+// started follows one container to its end.
+func (f *attended) started(c *plan.Container, begin time.Time) {
+	shown := f.shown(c.Service)
+	f.wg.Add(1)
+	go func() {
+		defer f.wg.Done()
+		ctx := context.WithoutCancel(f.c.Context)
+		if shown {
+			w := f.logs.Of(short(f.group.Project, c))
+			f.group.Engine.Logs(ctx, c.ID, engine.LogOptions{Follow: true, Tail: -1, Since: begin, Timestamps: f.c.Bool("timestamps")}, w, w)
+			w.Close()
+		}
+		code, err := f.group.Engine.Wait(ctx, c.ID)
+		if err == nil {
+			f.mu.Lock()
+			f.codes[c.Service] = code
+			f.mu.Unlock()
+			f.logs.Say(fmt.Sprintf("%s exited with code %d", short(f.group.Project, c), code))
+		}
+		f.ended <- c
+	}()
+}
+
+// shown tells whether a service's output is.
+func (f *attended) shown(service string) bool {
+	if only := f.c.StringSlice("attach"); len(only) > 0 {
+		return slices.Contains(only, service)
+	}
+	if slices.Contains(f.c.StringSlice("no-attach"), service) {
+		return false
+	}
+	if s, ok := f.group.Project.Services[service]; ok && s.Attach != nil && !*s.Attach {
+		return false
+	}
+	return len(f.services) == 0 || f.c.Bool("attach-dependencies") || slices.Contains(f.services, service)
+}
+
+// follow waits for the end: of all containers, of one if that is to be the end
+// of all, or of us.
+func (f *attended) follow(ctx context.Context, signals chan os.Signal) error {
+	left := 0
+	for _, list := range f.group.Live {
+		left += len(list)
+	}
+	for left > 0 {
+		select {
+		case <-signals:
+			return f.down(signals, 130)
+		case c := <-f.ended:
+			left--
+			f.mu.Lock()
+			code := f.codes[c.Service]
+			f.mu.Unlock()
+			if f.from != "" && c.Service != f.from && !f.abort {
+				continue
+			}
+			if f.abort || f.failures && code != 0 {
+				fmt.Fprintln(f.t.Err, "Aborting on container exit...")
+				if f.from == "" {
+					return f.down(signals, code)
+				}
+				f.down(signals, 0)
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return ended(f.codes[f.from], nil)
+			}
+		}
+	}
+	return nil
+}
+
+// down stops all in reverse order; a second signal kills.
+func (f *attended) down(signals chan os.Signal, code int) error {
+	if f.group == nil {
+		return ended(code, nil)
+	}
+	if code == 130 {
+		fmt.Fprintln(f.t.Err, "Gracefully Stopping... press Ctrl+C again to force")
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(f.c.Context))
+	defer cancel()
+	s, done, err := f.t.project.session(ctx, f.t, "Stopping")
+	if err != nil {
+		return err
+	}
+	defer done()
+	var list []*plan.Container
+	for _, l := range f.group.Live {
+		list = append(list, l...)
+	}
+	result := make(chan error, 1)
+	go func() { result <- s.Stop(ctx, f.group.Project, list, act.StopOptions{Timeout: f.o.Timeout}) }()
+	select {
+	case err = <-result:
+	case <-signals:
+		cancel()
+		for _, c := range list {
+			if eng, e := f.t.engine(ctx); e == nil {
+				eng.Kill(context.WithoutCancel(ctx), c.ID, "")
+			}
+		}
+		<-result
+	}
+	f.wg.Wait()
+	if err != nil {
+		return err
+	}
+	return ended(code, nil)
+}

@@ -1,0 +1,193 @@
+// Package live lets groups be made of coracle's own engine: the calls of
+// act.Engine over those of engine.Engine.
+package live
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"coracle/engine"
+	"coracle/engine/changes"
+	"coracle/group/act"
+	"coracle/group/model"
+	"coracle/image"
+
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
+)
+
+// Engine is an engine as groups see it.
+type Engine struct {
+	*engine.Engine
+	root string
+	warn func(string)
+	once sync.Once
+}
+
+var _ act.Engine = (*Engine)(nil)
+
+// New makes groups of e, whose durable state is below root.
+func New(e *engine.Engine, root string, warn func(string)) *Engine {
+	if warn == nil {
+		warn = func(string) {}
+	}
+	return &Engine{Engine: e, root: root, warn: warn}
+}
+
+// Make creates a container and puts its secrets and configs into it.
+func (e *Engine) Make(ctx context.Context, d *model.Draft) (string, []string, error) {
+	e.unwired(d)
+	id, warnings, err := e.Create(ctx, d.CreateOptions)
+	if err != nil || len(d.Inject) == 0 {
+		return id, warnings, err
+	}
+	if err := e.inject(ctx, id, d.Inject); err != nil {
+		return "", warnings, errors.Join(err, e.Remove(context.WithoutCancel(ctx), id, true, true))
+	}
+	return id, warnings, nil
+}
+
+// unwired has a container take the host's network where there are no others.
+func (e *Engine) unwired(d *model.Draft) {
+	m := d.Host.NetworkMode
+	if m.IsHost() || m.IsNone() || m.IsContainer() || m.IsDefault() {
+		return
+	}
+	if len(d.Host.PortBindings) > 0 || len(d.Host.Links) > 0 {
+		e.once.Do(func() { e.warn("containers have the host's network: ports are not published, and links are left out") })
+	}
+	d.Host.NetworkMode, d.Host.PortBindings, d.Host.Links, d.Network = "default", nil, nil, nil
+}
+
+// inject copies files into a container that was just made.
+func (e *Engine) inject(ctx context.Context, id string, files []model.File) error {
+	f, err := changes.Open(ctx, e.Engine, id, e.warn)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	seen := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimPrefix(path.Clean(file.Target), "/")
+		for i := 0; ; {
+			n := strings.IndexByte(name[i:], '/')
+			if n < 0 {
+				break
+			}
+			i += n + 1
+			if dir := name[:i]; !seen[dir] {
+				seen[dir] = true
+				// The archive's directories are only made where they are missing.
+				if _, err := f.Stat(ctx, "/"+dir); err == nil {
+					continue
+				}
+				if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}); err != nil {
+					return err
+				}
+			}
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: int64(file.Mode), Uid: file.UID, Gid: file.GID, Size: int64(len(file.Content))}
+		if err := w.WriteHeader(h); err != nil {
+			return err
+		}
+		if _, err := w.Write(file.Content); err != nil {
+			return err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return f.Put(ctx, "/", &b, true)
+}
+
+type renamer interface {
+	Rename(ctx context.Context, ref, name string) error
+}
+
+// Rename gives a container another name.
+func (e *Engine) Rename(ctx context.Context, ref, name string) error {
+	if r, ok := any(e.Engine).(renamer); ok {
+		return r.Rename(ctx, ref, name)
+	}
+	return fmt.Errorf("rename container %s: not available", ref)
+}
+
+// Image is the ID of an image; "" where it is not there.
+func (e *Engine) Image(ctx context.Context, ref, platform string) (string, error) {
+	img, err := e.Fetch().Image(ctx, ref, platform, "never", nil)
+	if errors.Is(err, image.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return img.ID, nil
+}
+
+// Pull brings an image in.
+func (e *Engine) Pull(ctx context.Context, ref, platform string, report func(engine.PullEvent)) (string, error) {
+	p, err := e.Fetch().Pull(ctx, ref, platform, report)
+	if err != nil {
+		return "", err
+	}
+	return p.ID, nil
+}
+
+// RemoveImage removes an image by name.
+func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
+	_, err := e.Images().Remove(ctx, ref, image.RemoveOptions{})
+	if errors.Is(err, image.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Networks lists the networks.
+func (e *Engine) Networks(context.Context) (map[string]map[string]string, bool, error) {
+	return nil, false, nil
+}
+
+// MakeNetwork makes a network.
+func (e *Engine) MakeNetwork(_ context.Context, r network.CreateRequest) error {
+	return fmt.Errorf("network %s: not available", r.Name)
+}
+
+// RemoveNetwork removes a network.
+func (e *Engine) RemoveNetwork(_ context.Context, name string) error {
+	return fmt.Errorf("network %s: not available", name)
+}
+
+// Volumes lists the volumes.
+func (e *Engine) Volumes(context.Context) (map[string]map[string]string, error) {
+	list, err := os.ReadDir(filepath.Join(e.root, "volumes"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	out := map[string]map[string]string{}
+	for _, d := range list {
+		out[d.Name()] = nil
+	}
+	return out, err
+}
+
+// MakeVolume makes a volume; without labels there is nothing to be made before
+// a container has it.
+func (e *Engine) MakeVolume(context.Context, volume.CreateRequest) error { return nil }
+
+// RemoveVolume removes a volume.
+func (e *Engine) RemoveVolume(_ context.Context, name string) error {
+	if name != filepath.Base(name) || name == ".." || name == "." {
+		return fmt.Errorf("volume %q: invalid name", name)
+	}
+	return os.RemoveAll(filepath.Join(e.root, "volumes", name))
+}
