@@ -82,21 +82,21 @@ func (a *Actor) end(ctx context.Context, s *types.ServiceConfig, c *plan.Contain
 	if !o.Remove {
 		return nil
 	}
-	return a.step(ctx, id, "Removing", "Removed", func() error { return gone(a.Engine.Remove(ctx, c.ID, true, o.Volumes)) })
+	return a.step(ctx, id, "Removing", "Removed", func() error { return Gone(a.Engine.Remove(ctx, c.ID, true, o.Volumes)) })
 }
 
 // RemoveNetworks removes networks; one that somebody else uses stays, and that
 // is said.
 func (a *Actor) RemoveNetworks(ctx context.Context, names []string) error {
 	return every(names, func(name string) error {
-		return a.step(ctx, "Network "+name, "Removing", "Removed", func() error { return gone(a.Engine.RemoveNetwork(ctx, name)) })
+		return a.step(ctx, "Network "+name, "Removing", "Removed", func() error { return Gone(a.Engine.RemoveNetwork(ctx, name)) })
 	})
 }
 
 // RemoveVolumes removes volumes.
 func (a *Actor) RemoveVolumes(ctx context.Context, names []string) error {
 	return every(names, func(name string) error {
-		return a.step(ctx, "Volume "+name, "Removing", "Removed", func() error { return gone(a.Engine.RemoveVolume(ctx, name)) })
+		return a.step(ctx, "Volume "+name, "Removing", "Removed", func() error { return Gone(a.Engine.RemoveVolume(ctx, name)) })
 	})
 }
 
@@ -104,7 +104,7 @@ func (a *Actor) RemoveVolumes(ctx context.Context, names []string) error {
 func (a *Actor) RemoveImages(ctx context.Context, refs []string) error {
 	slices.Sort(refs)
 	return every(slices.Compact(refs), func(ref string) error {
-		return a.step(ctx, "Image "+ref, "Removing", "Removed", func() error { return gone(a.Engine.RemoveImage(ctx, ref)) })
+		return a.step(ctx, "Image "+ref, "Removing", "Removed", func() error { return Gone(a.Engine.RemoveImage(ctx, ref)) })
 	})
 }
 

@@ -110,7 +110,7 @@ func (r *running) swap(ctx context.Context, s *types.ServiceConfig, step plan.St
 			// The old one still runs, and stays.
 			r.drop(s.Name, c)
 			r.keep(s.Name, step.Old)
-			return errors.Join(err, gone(r.Engine.Remove(context.WithoutCancel(ctx), c.ID, true, false)))
+			return errors.Join(err, Gone(r.Engine.Remove(context.WithoutCancel(ctx), c.ID, true, false)))
 		}
 		f.now = c
 		return r.succeed(ctx, s, step.Old, c)
@@ -135,7 +135,7 @@ func (r *running) drop(service string, c *plan.Container) {
 
 // launch starts a new container and watches it for the monitor time.
 func (r *running) launch(ctx context.Context, s *types.ServiceConfig, c *plan.Container, u *types.UpdateConfig) error {
-	if err := gone(r.Engine.Start(ctx, c.ID)); err != nil {
+	if err := Gone(r.Engine.Start(ctx, c.ID)); err != nil {
 		return fmt.Errorf("container %s: %w", c.Name, err)
 	}
 	c.State = container.StateRunning
@@ -165,7 +165,7 @@ func (r *running) launch(ctx context.Context, s *types.ServiceConfig, c *plan.Co
 func (r *running) back(ctx context.Context, s *types.ServiceConfig, list []*former) error {
 	return every(list, func(f *former) error {
 		return r.step(ctx, "Container "+f.step.Container, "Rolling back", "Rolled back", func() error {
-			if err := gone(r.Engine.Remove(ctx, f.now.ID, true, false)); err != nil {
+			if err := Gone(r.Engine.Remove(ctx, f.now.ID, true, false)); err != nil {
 				return err
 			}
 			r.drop(s.Name, f.now)

@@ -80,7 +80,7 @@ func (g *Group) start(ctx context.Context, service string, c *plan.Container) er
 	}
 	return g.step(ctx, id, "Starting", "Started", func() error {
 		begin := time.Now()
-		if err := gone(g.Engine.Start(ctx, c.ID)); err != nil {
+		if err := Gone(g.Engine.Start(ctx, c.ID)); err != nil {
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		c.State = container.StateRunning

@@ -241,7 +241,7 @@ func (r *running) succeed(ctx context.Context, s *types.ServiceConfig, old, c *p
 	if err := r.halt(ctx, s, old, r.opt.Timeout); err != nil {
 		return err
 	}
-	if err := gone(r.Engine.Remove(ctx, old.ID, false, r.opt.NewVolume)); err != nil {
+	if err := Gone(r.Engine.Remove(ctx, old.ID, false, r.opt.NewVolume)); err != nil {
 		return err
 	}
 	return r.Engine.Rename(ctx, c.ID, c.Name)
@@ -257,7 +257,7 @@ func (a *Actor) halt(ctx context.Context, s *types.ServiceConfig, c *plan.Contai
 			return err
 		}
 	}
-	return gone(a.Engine.Stop(ctx, c.ID, "", timeout))
+	return Gone(a.Engine.Stop(ctx, c.ID, "", timeout))
 }
 
 // discard stops and removes a container.
@@ -268,12 +268,12 @@ func (a *Actor) discard(ctx context.Context, c *plan.Container, timeout *int, vo
 			return err
 		}
 	}
-	return a.step(ctx, id, "Removing", "Removed", func() error { return gone(a.Engine.Remove(ctx, c.ID, true, volumes)) })
+	return a.step(ctx, id, "Removing", "Removed", func() error { return Gone(a.Engine.Remove(ctx, c.ID, true, volumes)) })
 }
 
-// gone forgives that a container is already what it is to become: another
+// Gone forgives that a container is already what it is to become: another
 // command was there, or it ended by itself.
-func gone(err error) error {
+func Gone(err error) error {
 	var e *engine.Error
 	if errors.As(err, &e) && (e.Kind == engine.NotFound || e.Kind == engine.NotModified) {
 		return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/cmd/coracle/compose"
+
 	"github.com/urfave/cli/v2"
 )
 
@@ -26,9 +28,9 @@ func (t *tool) help(words []string) int {
 	}
 	if g := family(words[0]); g != "" {
 		t.overview(words[0], "coracle "+words[0]+" COMMAND", g)
-		if composes(words[0]) {
+		if compose.Is(words[0]) {
 			fmt.Fprintf(t.Out, "\nOptions, before the command:\n")
-			printFlags(t.Out, projectFlags())
+			printFlags(t.Out, compose.Flags())
 		}
 		fmt.Fprintf(t.Out, "\nRun 'coracle %s COMMAND --help' for more information on a command.\n", words[0])
 		return 0

@@ -14,6 +14,8 @@ import (
 
 	"coracle/backends"
 	"coracle/cmd/coracle/argv"
+	"coracle/cmd/coracle/compose"
+	"coracle/cmd/coracle/flags"
 	"coracle/engine"
 
 	"github.com/urfave/cli/v2"
@@ -117,7 +119,7 @@ type tool struct {
 	options  engine.Options
 	debug    bool
 	open     *engine.Engine
-	project  *project // of compose and group
+	project  *compose.Project // of compose and group
 }
 
 // engine opens the engine at the first call.
@@ -163,8 +165,8 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 	case len(rest) == 0:
 		return t.help(nil)
 	}
-	if composes(rest[0]) {
-		switch rest, err = t.composed(rest); {
+	if compose.Is(rest[0]) {
+		switch rest, err = composed(t, rest); {
 		case errors.Is(err, argv.ErrHelp):
 			return t.help([]string{"compose"})
 		case err != nil:
@@ -341,34 +343,10 @@ func known(flags []cli.Flag) []argv.Flag {
 }
 
 // list is a flag that may be given more than once; its values stay as they are.
-func list(name, short, usage string) *cli.StringSliceFlag {
-	f := &cli.StringSliceFlag{Name: name, Usage: usage, KeepSpace: true}
-	if short != "" {
-		f.Aliases = []string{short}
-	}
-	return f
-}
+func list(name, short, usage string) *cli.StringSliceFlag { return flags.List(name, short, usage) }
 
-func text(name, short, usage string) *cli.StringFlag {
-	f := &cli.StringFlag{Name: name, Usage: usage}
-	if short != "" {
-		f.Aliases = []string{short}
-	}
-	return f
-}
+func text(name, short, usage string) *cli.StringFlag { return flags.Text(name, short, usage) }
 
-func number(name, short, usage string) *cli.IntFlag {
-	f := &cli.IntFlag{Name: name, Usage: usage}
-	if short != "" {
-		f.Aliases = []string{short}
-	}
-	return f
-}
+func number(name, short, usage string) *cli.IntFlag { return flags.Number(name, short, usage) }
 
-func toggle(name, short, usage string) *cli.BoolFlag {
-	f := &cli.BoolFlag{Name: name, Usage: usage}
-	if short != "" {
-		f.Aliases = []string{short}
-	}
-	return f
-}
+func toggle(name, short, usage string) *cli.BoolFlag { return flags.Toggle(name, short, usage) }

@@ -1,4 +1,4 @@
-package command
+package compose
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/format"
 	"coracle/cmd/coracle/narrate"
 	"coracle/cmd/coracle/opts"
@@ -19,22 +20,22 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func newComposePs(t *tool) *verb {
-	orphans := toggle("orphans", "", "Include orphaned services (not declared by project)")
+func newPs(t *Tool) *Verb {
+	orphans := flags.Toggle("orphans", "", "Include orphaned services (not declared by project)")
 	orphans.Value = true
 	return composeVerb(t, "List containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composePs(t, c) },
-		toggle("all", "a", "Show all stopped containers (including those created by the run command)"),
-		text("filter", "", "Filter services by a property (supported filters: status)"),
-		text("format", "", formatUsage),
-		toggle("no-trunc", "", "Don't truncate output"),
+		func(c *cli.Context, v *Verb) error { return composePs(t, c) },
+		flags.Toggle("all", "a", "Show all stopped containers (including those created by the run command)"),
+		flags.Text("filter", "", "Filter services by a property (supported filters: status)"),
+		flags.Text("format", "", "Format output: 'table', 'table TEMPLATE', 'json' or a Go template"),
+		flags.Toggle("no-trunc", "", "Don't truncate output"),
 		orphans,
-		toggle("quiet", "q", "Only display IDs"),
-		toggle("services", "", "Display services"),
-		list("status", "", "Filter services by status. Values: [paused | restarting | removing | running | dead | created | exited]"))
+		flags.Toggle("quiet", "q", "Only display IDs"),
+		flags.Toggle("services", "", "Display services"),
+		flags.List("status", "", "Filter services by status. Values: [paused | restarting | removing | running | dead | created | exited]"))
 }
 
-func composePs(t *tool, c *cli.Context) error {
+func composePs(t *Tool, c *cli.Context) error {
 	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), c.Bool("all"))
 	if err != nil {
 		return err
@@ -77,7 +78,7 @@ func composePs(t *tool, c *cli.Context) error {
 		return nil
 	}
 	rows := make([]format.Replica, len(shown))
-	eng, err := t.engine(c.Context)
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
@@ -93,19 +94,19 @@ func composePs(t *tool, c *cli.Context) error {
 	return format.Write(t.Out, format.Replicas(c.String("format")), rows)
 }
 
-func newComposeLs(t *tool) *verb {
+func newLs(t *Tool) *Verb {
 	return composeVerb(t, "List running compose projects", "", 0, 0,
-		func(c *cli.Context, v *verb) error { return composeLs(t, c) },
-		toggle("all", "a", "Show all stopped Compose projects"),
-		list("filter", "", "`filter` Filter output based on conditions provided"),
-		text("format", "", `Format the output. Values: [table | json] (default "table")`),
-		toggle("quiet", "q", "Only display project names"))
+		func(c *cli.Context, v *Verb) error { return composeLs(t, c) },
+		flags.Toggle("all", "a", "Show all stopped Compose projects"),
+		flags.List("filter", "", "`filter` Filter output based on conditions provided"),
+		flags.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
+		flags.Toggle("quiet", "q", "Only display project names"))
 }
 
 // listedProject is a line of `compose ls`.
 type listedProject struct{ Name, Status, ConfigFiles string }
 
-func composeLs(t *tool, c *cli.Context) error {
+func composeLs(t *Tool, c *cli.Context) error {
 	s, _, err := t.project.session(c.Context, t, "")
 	if err != nil {
 		return err
@@ -144,35 +145,35 @@ func composeLs(t *tool, c *cli.Context) error {
 	}
 }
 
-func newComposeLogs(t *tool) *verb {
-	tail := text("tail", "n", "Number of lines to show from the end of the logs for each container")
+func newLogs(t *Tool) *Verb {
+	tail := flags.Text("tail", "n", "Number of lines to show from the end of the logs for each container")
 	tail.Value = "all"
 	return composeVerb(t, "View output from containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composeLogs(t, c, v) },
-		toggle("follow", "f", "Follow log output"),
-		number("index", "", "index of the container if service has multiple replicas"),
-		toggle("no-color", "", "Produce monochrome output"),
-		toggle("no-log-prefix", "", "Don't print prefix in logs"),
-		text("since", "", `Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`),
+		func(c *cli.Context, v *Verb) error { return composeLogs(t, c, v) },
+		flags.Toggle("follow", "f", "Follow log output"),
+		flags.Number("index", "", "index of the container if service has multiple replicas"),
+		flags.Toggle("no-color", "", "Produce monochrome output"),
+		flags.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
+		flags.Text("since", "", `Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`),
 		tail,
-		toggle("timestamps", "t", "Show timestamps"),
-		text("until", "", `Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`))
+		flags.Toggle("timestamps", "t", "Show timestamps"),
+		flags.Text("until", "", `Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`))
 }
 
-func composeLogs(t *tool, c *cli.Context, v *verb) error {
+func composeLogs(t *Tool, c *cli.Context, v *Verb) error {
 	o := engine.LogOptions{Follow: c.Bool("follow"), Timestamps: c.Bool("timestamps"), Tail: -1}
 	if tail := c.String("tail"); tail != "all" {
 		if _, err := fmt.Sscanf(tail, "%d", &o.Tail); err != nil {
-			return v.badValue("tail", tail, errors.New(`must be a number or "all"`))
+			return t.Bad(v.Command.Flags, "tail", tail, errors.New(`must be a number or "all"`))
 		}
 	}
 	now := time.Now()
 	var err error
 	if o.Since, err = opts.When(c.String("since"), now); err != nil {
-		return v.badValue("since", c.String("since"), err)
+		return t.Bad(v.Command.Flags, "since", c.String("since"), err)
 	}
 	if o.Until, err = opts.When(c.String("until"), now); err != nil {
-		return v.badValue("until", c.String("until"), err)
+		return t.Bad(v.Command.Flags, "until", c.String("until"), err)
 	}
 	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), false)
 	if err != nil {

@@ -1,4 +1,4 @@
-package command
+package compose
 
 import (
 	"bytes"
@@ -9,36 +9,37 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/group/load"
 	"coracle/group/model"
 
 	"github.com/urfave/cli/v2"
 )
 
-func newComposeConfig(t *tool) *verb {
+func newConfig(t *Tool) *Verb {
 	return composeVerb(t, "Parse, resolve and render compose file in canonical format", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composeConfig(t, c) },
-		toggle("environment", "", "Print environment used for interpolation."),
-		text("format", "", `Format the output. Values: [yaml | json]`),
-		text("hash", "", "Print the service config hash, one per line."),
-		toggle("images", "", "Print the image names, one per line."),
-		toggle("lock-image-digests", "", "Produces an override file with image digests"),
-		toggle("networks", "", "Print the network names, one per line."),
-		toggle("no-consistency", "", "Don't check model consistency - warning: may produce invalid Compose output"),
-		toggle("no-env-resolution", "", "Don't resolve service env files"),
-		toggle("no-interpolate", "", "Don't interpolate environment variables"),
-		toggle("no-normalize", "", "Don't normalize compose model"),
-		toggle("no-path-resolution", "", "Don't resolve file paths"),
-		text("output", "o", "Save to file (default to stdout)"),
-		toggle("profiles", "", "Print the profile names, one per line."),
-		toggle("quiet", "q", "Only validate the configuration, don't print anything"),
-		toggle("resolve-image-digests", "", "Pin image tags to digests"),
-		toggle("services", "", "Print the service names, one per line."),
-		toggle("variables", "", "Print model variables and default values."),
-		toggle("volumes", "", "Print the volume names, one per line."))
+		func(c *cli.Context, v *Verb) error { return composeConfig(t, c) },
+		flags.Toggle("environment", "", "Print environment used for interpolation."),
+		flags.Text("format", "", `Format the output. Values: [yaml | json]`),
+		flags.Text("hash", "", "Print the service config hash, one per line."),
+		flags.Toggle("images", "", "Print the image names, one per line."),
+		flags.Toggle("lock-image-digests", "", "Produces an override file with image digests"),
+		flags.Toggle("networks", "", "Print the network names, one per line."),
+		flags.Toggle("no-consistency", "", "Don't check model consistency - warning: may produce invalid Compose output"),
+		flags.Toggle("no-env-resolution", "", "Don't resolve service env files"),
+		flags.Toggle("no-interpolate", "", "Don't interpolate environment variables"),
+		flags.Toggle("no-normalize", "", "Don't normalize compose model"),
+		flags.Toggle("no-path-resolution", "", "Don't resolve file paths"),
+		flags.Text("output", "o", "Save to file (default to stdout)"),
+		flags.Toggle("profiles", "", "Print the profile names, one per line."),
+		flags.Toggle("quiet", "q", "Only validate the configuration, don't print anything"),
+		flags.Toggle("resolve-image-digests", "", "Pin image tags to digests"),
+		flags.Toggle("services", "", "Print the service names, one per line."),
+		flags.Toggle("variables", "", "Print model variables and default values."),
+		flags.Toggle("volumes", "", "Print the volume names, one per line."))
 }
 
-func composeConfig(t *tool, c *cli.Context) error {
+func composeConfig(t *Tool, c *cli.Context) error {
 	o := &t.project.Options
 	o.NoInterpolate, o.NoNormalize = c.Bool("no-interpolate"), c.Bool("no-normalize") || o.Compatible
 	o.NoConsistency, o.NoPaths = c.Bool("no-consistency"), c.Bool("no-path-resolution")
@@ -87,7 +88,7 @@ func imageNames(p *load.Project) []string {
 	return list
 }
 
-func configHash(t *tool, c *cli.Context) error {
+func configHash(t *Tool, c *cli.Context) error {
 	t.project.NoEnvironment = true
 	p, err := t.project.load(c.Context, t)
 	if err != nil {
@@ -114,7 +115,7 @@ func configHash(t *tool, c *cli.Context) error {
 	return nil
 }
 
-func configEnvironment(t *tool, c *cli.Context) error {
+func configEnvironment(t *Tool, c *cli.Context) error {
 	p, err := t.project.load(c.Context, t)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func configEnvironment(t *tool, c *cli.Context) error {
 	return nil
 }
 
-func configVariables(t *tool, c *cli.Context) error {
+func configVariables(t *Tool, c *cli.Context) error {
 	t.project.NoInterpolate = true
 	m, err := load.Model(c.Context, t.project.Options)
 	if err != nil {
@@ -143,7 +144,7 @@ func configVariables(t *tool, c *cli.Context) error {
 }
 
 // renderConfig prints the project as it was understood.
-func renderConfig(t *tool, c *cli.Context) error {
+func renderConfig(t *Tool, c *cli.Context) error {
 	form := c.String("format")
 	if form == "" {
 		form = "yaml"

@@ -1,4 +1,4 @@
-package command
+package compose
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/opts"
 	"coracle/engine/changes"
 	"coracle/group"
@@ -18,38 +19,38 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func newComposeRun(t *tool) *verb {
-	interactive := toggle("interactive", "i", "Keep STDIN open even if not attached")
+func newRun(t *Tool) *Verb {
+	interactive := flags.Toggle("interactive", "i", "Keep STDIN open even if not attached")
 	interactive.Value = true
 	v := composeVerb(t, "Run a one-off command on a service", "SERVICE [COMMAND] [ARGS...]", 1, -1,
-		func(c *cli.Context, v *verb) error { return composeRun(t, c, v) },
-		list("cap-add", "", "Add Linux capabilities"),
-		list("cap-drop", "", "Drop Linux capabilities"),
-		toggle("detach", "d", "Run container in background and print container ID"),
-		text("entrypoint", "", "Override the entrypoint of the image"),
-		list("env", "e", "Set environment variables"),
-		list("env-from-file", "", "Set environment variables from file"),
+		func(c *cli.Context, v *Verb) error { return composeRun(t, c, v) },
+		flags.List("cap-add", "", "Add Linux capabilities"),
+		flags.List("cap-drop", "", "Drop Linux capabilities"),
+		flags.Toggle("detach", "d", "Run container in background and print container ID"),
+		flags.Text("entrypoint", "", "Override the entrypoint of the image"),
+		flags.List("env", "e", "Set environment variables"),
+		flags.List("env-from-file", "", "Set environment variables from file"),
 		interactive,
-		list("label", "l", "Add or override a label"),
-		text("name", "", "Assign a name to the container"),
-		toggle("no-TTY", "T", "Disable pseudo-TTY allocation (default: auto-detected)"),
-		toggle("no-deps", "", "Don't start linked services"),
-		list("publish", "p", "Publish a container's port(s) to the host"),
-		text("pull", "", `Pull image before running ("always"|"missing"|"never")`),
-		toggle("quiet", "q", "Don't print anything to STDOUT"),
-		toggle("quiet-pull", "", "Pull without printing progress information"),
-		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		toggle("rm", "", "Automatically remove the container when it exits"),
-		toggle("service-ports", "P", "Run command with all service's ports enabled and mapped to the host"),
-		toggle("use-aliases", "", "Use the service's network useAliases in the network(s) the container connects to"),
-		text("user", "u", "Run as specified username or uid"),
-		list("volume", "v", "Bind mount a volume"),
-		text("workdir", "w", "Working directory inside the container"))
-	v.mixed, v.starts, v.enters = false, true, true
+		flags.List("label", "l", "Add or override a label"),
+		flags.Text("name", "", "Assign a name to the container"),
+		flags.Toggle("no-TTY", "T", "Disable pseudo-TTY allocation (default: auto-detected)"),
+		flags.Toggle("no-deps", "", "Don't start linked services"),
+		flags.List("publish", "p", "Publish a container's port(s) to the host"),
+		flags.Text("pull", "", `Pull image before running ("always"|"missing"|"never")`),
+		flags.Toggle("quiet", "q", "Don't print anything to STDOUT"),
+		flags.Toggle("quiet-pull", "", "Pull without printing progress information"),
+		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		flags.Toggle("rm", "", "Automatically remove the container when it exits"),
+		flags.Toggle("service-ports", "P", "Run command with all service's ports enabled and mapped to the host"),
+		flags.Toggle("use-aliases", "", "Use the service's network useAliases in the network(s) the container connects to"),
+		flags.Text("user", "u", "Run as specified username or uid"),
+		flags.List("volume", "v", "Bind mount a volume"),
+		flags.Text("workdir", "w", "Working directory inside the container"))
+	v.Mixed, v.Starts, v.Enters = false, true, true
 	return v
 }
 
-func composeRun(t *tool, c *cli.Context, v *verb) error {
+func composeRun(t *Tool, c *cli.Context, v *Verb) error {
 	name := c.Args().First()
 	p, err := t.project.load(c.Context, t, name)
 	if err != nil {
@@ -63,7 +64,7 @@ func composeRun(t *tool, c *cli.Context, v *verb) error {
 		return err
 	}
 	detach := c.Bool("detach")
-	if err := override(c, v, p, &service, t.terminals() && !c.Bool("no-TTY") && !detach, c.Bool("interactive") && !detach); err != nil {
+	if err := t.override(c, v, &service, t.terminals() && !c.Bool("no-TTY") && !detach, c.Bool("interactive") && !detach); err != nil {
 		return err
 	}
 	s, done, err := t.project.session(c.Context, t, "Running")
@@ -71,7 +72,7 @@ func composeRun(t *tool, c *cli.Context, v *verb) error {
 		return err
 	}
 	defer done()
-	ctx, stop := interruptible(c.Context)
+	ctx, stop := t.Interruptible(c.Context)
 	g, err := dependencies(ctx, t, s, p, name, c)
 	if err != nil {
 		stop()
@@ -87,7 +88,7 @@ func composeRun(t *tool, c *cli.Context, v *verb) error {
 	if err != nil {
 		return err
 	}
-	eng, err := t.engine(c.Context)
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
@@ -98,20 +99,20 @@ func composeRun(t *tool, c *cli.Context, v *verb) error {
 		fmt.Fprintln(t.Out, id)
 		return nil
 	}
-	streams, restore, err := t.streams(attachment{
-		stdin: service.StdinOpen, stdout: !c.Bool("quiet"), stderr: !c.Bool("quiet"), terminal: service.Tty, signals: true,
+	streams, restore, err := t.Streams(Attachment{
+		Stdin: service.StdinOpen, Stdout: !c.Bool("quiet"), Stderr: !c.Bool("quiet"), Terminal: service.Tty, Signals: true,
 	})
 	if err != nil {
 		return err
 	}
 	defer restore()
 	code, err := eng.Run(c.Context, id, streams)
-	return ended(code, err)
+	return t.ended(code, err)
 }
 
 // dependencies has what a service waits for up, and in the states that it
 // wants.
-func dependencies(ctx context.Context, t *tool, s *group.Session, p *load.Project, name string, c *cli.Context) (*act.Group, error) {
+func dependencies(ctx context.Context, t *Tool, s *group.Session, p *load.Project, name string, c *cli.Context) (*act.Group, error) {
 	var others []string
 	for _, other := range p.ServiceNames() {
 		if other != name {
@@ -146,7 +147,7 @@ func dependencies(ctx context.Context, t *tool, s *group.Session, p *load.Projec
 }
 
 // override changes a service by what the command line says.
-func override(c *cli.Context, v *verb, p *load.Project, s *types.ServiceConfig, tty, stdin bool) error {
+func (t *Tool) override(c *cli.Context, v *Verb, s *types.ServiceConfig, tty, stdin bool) error {
 	s.Tty, s.StdinOpen = tty, stdin
 	if args := c.Args().Tail(); len(args) > 0 {
 		s.Command = args
@@ -188,32 +189,32 @@ func override(c *cli.Context, v *verb, p *load.Project, s *types.ServiceConfig, 
 	for _, text := range c.StringSlice("publish") {
 		ports, err := types.ParsePortConfig(text)
 		if err != nil {
-			return v.badValue("publish", text, err)
+			return t.Bad(v.Command.Flags, "publish", text, err)
 		}
 		s.Ports = append(s.Ports, ports...)
 	}
 	for _, text := range c.StringSlice("volume") {
 		vol, err := format.ParseVolume(text)
 		if err != nil {
-			return v.badValue("volume", text, err)
+			return t.Bad(v.Command.Flags, "volume", text, err)
 		}
 		s.Volumes = append(s.Volumes, vol)
 	}
 	return nil
 }
 
-func newComposeCp(t *tool) *verb {
+func newCp(t *Tool) *Verb {
 	return composeVerb(t, "Copy files/folders between a service container and the local filesystem", "SERVICE:SRC_PATH DEST_PATH|- | SRC_PATH|- SERVICE:DEST_PATH", 2, 2,
-		func(c *cli.Context, v *verb) error { return composeCp(t, c) },
-		toggle("all", "", "Include containers created by the run command"),
-		toggle("archive", "a", "Archive mode (copy all uid/gid information)"),
-		toggle("follow-link", "L", "Always follow symbol link in SRC_PATH"),
-		number("index", "", "Index of the container if service has multiple replicas"))
+		func(c *cli.Context, v *Verb) error { return composeCp(t, c) },
+		flags.Toggle("all", "", "Include containers created by the run command"),
+		flags.Toggle("archive", "a", "Archive mode (copy all uid/gid information)"),
+		flags.Toggle("follow-link", "L", "Always follow symbol link in SRC_PATH"),
+		flags.Number("index", "", "Index of the container if service has multiple replicas"))
 }
 
-func composeCp(t *tool, c *cli.Context) error {
-	from, src := side(c.Args().Get(0))
-	to, dst := side(c.Args().Get(1))
+func composeCp(t *Tool, c *cli.Context) error {
+	from, src := t.Side(c.Args().Get(0))
+	to, dst := t.Side(c.Args().Get(1))
 	service := from + to
 	switch {
 	case from != "" && to != "":
@@ -229,7 +230,7 @@ func composeCp(t *tool, c *cli.Context) error {
 		if i := c.Int("index"); i != 0 && k.Number != i {
 			continue
 		}
-		err := onFiles(c, t, k.ID, func(ctx context.Context, f *changes.Files) error {
+		err := t.OnFiles(c, k.ID, func(ctx context.Context, f *changes.Files) error {
 			switch {
 			case from != "" && dst == "-":
 				return f.CopyTar(ctx, src, t.Out, c.Bool("follow-link"))

@@ -1,24 +1,22 @@
-package command
+package compose
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
+	"coracle/cmd/coracle/flags"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/group"
 	"coracle/internal/version"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 )
 
-func isTerminalFile(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
-
-func composeExec(t *tool, c *cli.Context, v *verb) error {
+func composeExec(t *Tool, c *cli.Context, v *Verb) error {
 	x, err := t.project.observed(c.Context, t, "", c.Args().Slice()[:1], false)
 	if err != nil {
 		return err
@@ -33,30 +31,30 @@ func composeExec(t *tool, c *cli.Context, v *verb) error {
 		User: c.String("user"), WorkingDir: c.String("workdir"), Privileged: c.Bool("privileged"),
 		Tty: tty, Cmd: c.Args().Tail(), AttachStdin: !detach, AttachStdout: !detach, AttachStderr: !detach,
 	}
-	if req.Env, err = environment(c, v); err != nil {
+	if req.Env, err = opts.Env(nil, c.StringSlice("env")); err != nil {
 		return err
 	}
-	eng, err := t.engine(c.Context)
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
 	var s engine.Streams
 	restore := func() {}
 	if !detach {
-		if s, restore, err = t.streams(attachment{stdin: true, stdout: true, stderr: true, terminal: tty, signals: true}); err != nil {
+		if s, restore, err = t.Streams(Attachment{Stdin: true, Stdout: true, Stderr: true, Terminal: tty, Signals: true}); err != nil {
 			return err
 		}
 	}
 	defer restore()
 	code, err := eng.Exec(c.Context, k.ID, req, s)
-	return ended(code, err)
+	return t.ended(code, err)
 }
 
-func newComposeAttach(t *tool) *verb {
-	proxy := toggle("sig-proxy", "", "Proxy all received signals to the process")
+func newAttach(t *Tool) *Verb {
+	proxy := flags.Toggle("sig-proxy", "", "Proxy all received signals to the process")
 	proxy.Value = true
 	return composeVerb(t, "Attach local standard input, output, and error streams to a service's running container", "SERVICE", 1, 1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), false)
 			if err != nil {
 				return err
@@ -65,11 +63,13 @@ func newComposeAttach(t *tool) *verb {
 			if err != nil {
 				return err
 			}
-			keys, err := v.detachKeys(c)
-			if err != nil {
-				return err
+			var keys []byte
+			if value := c.String("detach-keys"); value != "" {
+				if keys, err = opts.Keys(value); err != nil {
+					return t.Bad(v.Command.Flags, "detach-keys", value, err)
+				}
 			}
-			eng, err := t.engine(c.Context)
+			eng, err := t.Engine(c.Context)
 			if err != nil {
 				return err
 			}
@@ -77,9 +77,9 @@ func newComposeAttach(t *tool) *verb {
 			if err != nil {
 				return err
 			}
-			s, restore, err := t.streams(attachment{
-				stdin: !c.Bool("no-stdin") && i.Config.OpenStdin, stdout: true, stderr: true,
-				terminal: i.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+			s, restore, err := t.Streams(Attachment{
+				Stdin: !c.Bool("no-stdin") && i.Config.OpenStdin, Stdout: true, Stderr: true,
+				Terminal: i.Config.Tty, Signals: c.Bool("sig-proxy"), Keys: keys,
 			})
 			if err != nil {
 				return err
@@ -89,14 +89,14 @@ func newComposeAttach(t *tool) *verb {
 			if detached {
 				return nil
 			}
-			return ended(code, err)
+			return t.ended(code, err)
 		},
-		text("detach-keys", "", "Override the key sequence for detaching from a container."),
-		number("index", "", "index of the container if service has multiple replicas."),
-		toggle("no-stdin", "", "Do not attach STDIN"), proxy)
+		flags.Text("detach-keys", "", "Override the key sequence for detaching from a container."),
+		flags.Number("index", "", "index of the container if service has multiple replicas."),
+		flags.Toggle("no-stdin", "", "Do not attach STDIN"), proxy)
 }
 
-func composeVersion(t *tool, c *cli.Context) error {
+func composeVersion(t *Tool, c *cli.Context) error {
 	switch format := c.String("format"); {
 	case c.Bool("short"):
 		fmt.Fprintln(t.Out, strings.TrimPrefix(version.Version, "v"))
@@ -105,7 +105,7 @@ func composeVersion(t *tool, c *cli.Context) error {
 	case format == "" || format == "pretty":
 		fmt.Fprintln(t.Out, "Docker Compose version "+version.Version+" (coracle)")
 	default:
-		return errors.New(`unsupported format: it is pretty or json`)
+		return errors.New("unsupported format: it is pretty or json")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package command
+package compose
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/format"
 	"coracle/engine"
 	"coracle/group"
@@ -22,17 +23,17 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func newComposePull(t *tool) *verb {
+func newPull(t *Tool) *Verb {
 	return composeVerb(t, "Pull service images", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composePull(t, c) },
-		toggle("ignore-buildable", "", "Ignore images that can be built"),
-		toggle("ignore-pull-failures", "", "Pull what it can and ignores images with pull failures"),
-		toggle("include-deps", "", "Also pull services declared as dependencies"),
-		text("policy", "", `Apply pull policy ("missing"|"always")`),
-		toggle("quiet", "q", "Pull without printing progress information"))
+		func(c *cli.Context, v *Verb) error { return composePull(t, c) },
+		flags.Toggle("ignore-buildable", "", "Ignore images that can be built"),
+		flags.Toggle("ignore-pull-failures", "", "Pull what it can and ignores images with pull failures"),
+		flags.Toggle("include-deps", "", "Also pull services declared as dependencies"),
+		flags.Text("policy", "", `Apply pull policy ("missing"|"always")`),
+		flags.Toggle("quiet", "q", "Pull without printing progress information"))
 }
 
-func composePull(t *tool, c *cli.Context) error {
+func composePull(t *Tool, c *cli.Context) error {
 	p, err := t.project.load(c.Context, t, c.Args().Slice()...)
 	if err == nil {
 		err = p.Select(c.Args().Slice(), c.Bool("include-deps"))
@@ -48,7 +49,7 @@ func composePull(t *tool, c *cli.Context) error {
 		return err
 	}
 	defer done()
-	ctx, stop := interruptible(c.Context)
+	ctx, stop := t.Interruptible(c.Context)
 	defer stop()
 	wanted := map[string]string{} // platform by image
 	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
@@ -67,21 +68,21 @@ func composePull(t *tool, c *cli.Context) error {
 	err = s.PullAll(ctx, wanted, c.String("policy"))
 	if c.Bool("ignore-pull-failures") && err != nil {
 		done()
-		t.warn(oneLine(err.Error()))
+		t.Warn(err.Error())
 		return nil
 	}
 	return err
 }
 
-func newComposePush(t *tool) *verb {
+func newPush(t *Tool) *Verb {
 	return composeVerb(t, "Push service images", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composePush(t, c) },
-		toggle("ignore-push-failures", "", "Push what it can and ignores images with push failures"),
-		toggle("include-deps", "", "Also push images of services declared as dependencies"),
-		toggle("quiet", "q", "Push without printing progress information"))
+		func(c *cli.Context, v *Verb) error { return composePush(t, c) },
+		flags.Toggle("ignore-push-failures", "", "Push what it can and ignores images with push failures"),
+		flags.Toggle("include-deps", "", "Also push images of services declared as dependencies"),
+		flags.Toggle("quiet", "q", "Push without printing progress information"))
 }
 
-func composePush(t *tool, c *cli.Context) error {
+func composePush(t *Tool, c *cli.Context) error {
 	p, err := t.project.load(c.Context, t, c.Args().Slice()...)
 	if err == nil {
 		err = p.Select(c.Args().Slice(), c.Bool("include-deps"))
@@ -89,11 +90,11 @@ func composePush(t *tool, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	eng, err := t.engine(c.Context)
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
-	ctx, stop := interruptible(c.Context)
+	ctx, stop := t.Interruptible(c.Context)
 	defer stop()
 	refs := map[string]bool{}
 	for _, s := range p.Services {
@@ -111,17 +112,17 @@ func composePush(t *tool, c *cli.Context) error {
 			if !c.Bool("ignore-push-failures") {
 				return err
 			}
-			t.warn(oneLine(err.Error()))
+			t.Warn(err.Error())
 		}
 	}
 	return nil
 }
 
-func newComposeImages(t *tool) *verb {
+func newImages(t *Tool) *Verb {
 	return composeVerb(t, "List images used by the created containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composeImages(t, c) },
-		text("format", "", `Format the output. Values: [table | json] (default "table")`),
-		toggle("quiet", "q", "Only display IDs"))
+		func(c *cli.Context, v *Verb) error { return composeImages(t, c) },
+		flags.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
+		flags.Toggle("quiet", "q", "Only display IDs"))
 }
 
 // usedImage is a line of `compose images`.
@@ -136,12 +137,12 @@ func (u usedImage) Created() string { return units.HumanDuration(time.Since(u.La
 func (u usedImage) Bytes() string   { return units.HumanSizeWithPrecision(float64(u.Size), 3) }
 func (u usedImage) Short() string   { return format.ShortID(u.ID) }
 
-func composeImages(t *tool, c *cli.Context) error {
+func composeImages(t *Tool, c *cli.Context) error {
 	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), true)
 	if err != nil {
 		return err
 	}
-	eng, err := t.engine(c.Context)
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
@@ -186,11 +187,11 @@ func composeImages(t *tool, c *cli.Context) error {
 	}
 }
 
-func newComposePort(t *tool) *verb {
-	proto := text("protocol", "", "tcp or udp")
+func newPort(t *Tool) *Verb {
+	proto := flags.Text("protocol", "", "tcp or udp")
 	proto.Value = "tcp"
 	return composeVerb(t, "Print the public port for a port binding", "SERVICE PRIVATE_PORT", 2, 2,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			port, err := strconv.ParseUint(c.Args().Get(1), 10, 16)
 			if err != nil {
 				return fmt.Errorf("invalid port %q", c.Args().Get(1))
@@ -211,12 +212,12 @@ func newComposePort(t *tool) *verb {
 			}
 			return fmt.Errorf("no port %d/%s for container %s", port, c.String("protocol"), k.Name)
 		},
-		number("index", "", "Index of the container if service has multiple replicas"), proto)
+		flags.Number("index", "", "Index of the container if service has multiple replicas"), proto)
 }
 
 // pinImages puts the digests that registries say in the place of tags.
-func pinImages(t *tool, c *cli.Context, p *load.Project) error {
-	eng, err := t.engine(c.Context)
+func pinImages(t *Tool, c *cli.Context, p *load.Project) error {
+	eng, err := t.Engine(c.Context)
 	if err != nil {
 		return err
 	}
@@ -246,12 +247,12 @@ func digestOf(ctx context.Context, eng *engine.Engine, ref string) (string, erro
 }
 
 // pushNamed pushes one image.
-func pushNamed(ctx context.Context, t *tool, eng *engine.Engine, ref string, quiet bool) error {
+func pushNamed(ctx context.Context, t *Tool, eng *engine.Engine, ref string, quiet bool) error {
 	n, err := name.Parse(ref)
 	if err != nil {
 		return err
 	}
-	show, done := display(t.Err, quiet)
+	show, done := t.Display(t.Err, quiet)
 	defer done()
 	_, _, err = eng.Fetch().Push(ctx, n.WithTag(), show)
 	return err

@@ -1,4 +1,4 @@
-package command
+package compose
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/narrate"
 	"coracle/engine"
 	"coracle/group"
@@ -26,44 +27,44 @@ import (
 
 func createFlags() []cli.Flag {
 	return []cli.Flag{
-		toggle("force-recreate", "", "Recreate containers even if their configuration and image haven't changed"),
-		toggle("no-recreate", "", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
+		flags.Toggle("force-recreate", "", "Recreate containers even if their configuration and image haven't changed"),
+		flags.Toggle("no-recreate", "", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
 		&cli.StringFlag{Name: "pull", Usage: `Pull image before running ("always"|"missing"|"never") (default "policy")`},
-		toggle("quiet-pull", "", "Pull without printing progress information"),
-		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		list("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
-		toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
-		toggle("no-build", "", "Don't build an image, even if it's policy"),
+		flags.Toggle("quiet-pull", "", "Pull without printing progress information"),
+		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		flags.List("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
+		flags.Toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
+		flags.Toggle("no-build", "", "Don't build an image, even if it's policy"),
 	}
 }
 
-func newComposeUp(t *tool) *verb {
+func newUp(t *Tool) *Verb {
 	return composeVerb(t, "Create and start containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composeUp(t, c) },
+		func(c *cli.Context, v *Verb) error { return up(t, c) },
 		append(createFlags(),
-			toggle("abort-on-container-exit", "", "Stops all containers if any container was stopped. Incompatible with -d"),
-			toggle("abort-on-container-failure", "", "Stops all containers if any container exited with failure. Incompatible with -d"),
-			toggle("always-recreate-deps", "", "Recreate dependent containers. Incompatible with --no-recreate."),
-			list("attach", "", "Restrict attaching to the specified services. Incompatible with --attach-dependencies."),
-			toggle("attach-dependencies", "", "Automatically attach to log output of dependent services"),
-			toggle("detach", "d", "Detached mode: Run containers in the background"),
-			text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
-			list("no-attach", "", "Do not attach (stream logs) to the specified services"),
-			toggle("no-color", "", "Produce monochrome output"),
-			toggle("no-deps", "", "Don't start linked services"),
-			toggle("no-log-prefix", "", "Don't print prefix in logs"),
-			toggle("no-start", "", "Don't start the services after creating them"),
-			toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
-			number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
-			toggle("timestamps", "", "Show timestamps"),
-			toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
-			number("wait-timeout", "", "Maximum duration in seconds to wait for the project to be running|healthy"),
+			flags.Toggle("abort-on-container-exit", "", "Stops all containers if any container was stopped. Incompatible with -d"),
+			flags.Toggle("abort-on-container-failure", "", "Stops all containers if any container exited with failure. Incompatible with -d"),
+			flags.Toggle("always-recreate-deps", "", "Recreate dependent containers. Incompatible with --no-recreate."),
+			flags.List("attach", "", "Restrict attaching to the specified services. Incompatible with --attach-dependencies."),
+			flags.Toggle("attach-dependencies", "", "Automatically attach to log output of dependent services"),
+			flags.Toggle("detach", "d", "Detached mode: Run containers in the background"),
+			flags.Text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
+			flags.List("no-attach", "", "Do not attach (stream logs) to the specified services"),
+			flags.Toggle("no-color", "", "Produce monochrome output"),
+			flags.Toggle("no-deps", "", "Don't start linked services"),
+			flags.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
+			flags.Toggle("no-start", "", "Don't start the services after creating them"),
+			flags.Toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
+			flags.Number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
+			flags.Toggle("timestamps", "", "Show timestamps"),
+			flags.Toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
+			flags.Number("wait-timeout", "", "Maximum duration in seconds to wait for the project to be running|healthy"),
 		)...)
 }
 
-func newComposeCreate(t *tool) *verb {
+func newCreate(t *Tool) *Verb {
 	return composeVerb(t, "Creates containers for a service", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			o, err := upOptions(c)
 			if err != nil {
 				return err
@@ -74,9 +75,9 @@ func newComposeCreate(t *tool) *verb {
 		}, createFlags()...)
 }
 
-func newComposeScale(t *tool) *verb {
+func newScale(t *Tool) *Verb {
 	return composeVerb(t, "Scale services", "[SERVICE=REPLICAS...]", 1, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			o := group.UpOptions{}
 			var names []string
 			var err error
@@ -85,7 +86,7 @@ func newComposeScale(t *tool) *verb {
 			}
 			_, err = bringUp(c.Context, t, names, !c.Bool("no-deps"), o, upWork{})
 			return err
-		}, toggle("no-deps", "", "Don't start linked services"))
+		}, flags.Toggle("no-deps", "", "Don't start linked services"))
 }
 
 // scales reads SERVICE=NUM.
@@ -152,7 +153,7 @@ type upWork struct {
 }
 
 // bringUp plans and does it, under the project's lock.
-func bringUp(ctx context.Context, t *tool, services []string, deps bool, o group.UpOptions, w upWork) (*act.Group, error) {
+func bringUp(ctx context.Context, t *Tool, services []string, deps bool, o group.UpOptions, w upWork) (*act.Group, error) {
 	p, err := t.project.load(ctx, t, services...)
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func bringUp(ctx context.Context, t *tool, services []string, deps bool, o group
 	return g, err
 }
 
-func printPlan(t *tool, p *plan.Plan) error {
+func printPlan(t *Tool, p *plan.Plan) error {
 	if t.project.progress != "json" {
 		p.Write(t.Out)
 		return nil
@@ -206,7 +207,7 @@ func printPlan(t *tool, p *plan.Plan) error {
 	return e.Encode(p)
 }
 
-func composeUp(t *tool, c *cli.Context) error {
+func up(t *Tool, c *cli.Context) error {
 	o, err := upOptions(c)
 	if err != nil {
 		return err
@@ -227,7 +228,7 @@ func composeUp(t *tool, c *cli.Context) error {
 	}
 	services, deps := c.Args().Slice(), !c.Bool("no-deps")
 	if detach {
-		ctx, stop := interruptible(c.Context)
+		ctx, stop := t.Interruptible(c.Context)
 		defer stop()
 		_, err := bringUp(ctx, t, services, deps, o, w)
 		return err
@@ -237,7 +238,7 @@ func composeUp(t *tool, c *cli.Context) error {
 }
 
 // waitUp is --wait: for how long, and what is said when it was not enough.
-func waitUp(ctx context.Context, t *tool, g *act.Group, timeout *int) error {
+func waitUp(ctx context.Context, t *Tool, g *act.Group, timeout *int) error {
 	if timeout != nil && *timeout > 0 {
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(*timeout)*time.Second)
@@ -256,8 +257,8 @@ func waitUp(ctx context.Context, t *tool, g *act.Group, timeout *int) error {
 	return fmt.Errorf("application not healthy after %ds: %s", *timeout, strings.Join(states, ", "))
 }
 
-func health(t *tool, c *plan.Container) string {
-	eng, err := t.engine(context.Background())
+func health(t *Tool, c *plan.Container) string {
+	eng, err := t.Engine(context.Background())
 	if err != nil {
 		return "unknown"
 	}
@@ -274,7 +275,7 @@ func health(t *tool, c *plan.Container) string {
 // attended is `up` in the foreground: it shows what the containers write, and
 // stops them when it is told to end.
 type attended struct {
-	t        *tool
+	t        *Tool
 	c        *cli.Context
 	services []string
 	abort    bool // when one ends
@@ -412,7 +413,7 @@ func (f *attended) follow(ctx context.Context, signals chan os.Signal) error {
 				f.down(signals, 0)
 				f.mu.Lock()
 				defer f.mu.Unlock()
-				return ended(f.codes[f.from], nil)
+				return f.t.ended(f.codes[f.from], nil)
 			}
 		}
 	}
@@ -422,7 +423,7 @@ func (f *attended) follow(ctx context.Context, signals chan os.Signal) error {
 // down stops all in reverse order; a second signal kills.
 func (f *attended) down(signals chan os.Signal, code int) error {
 	if f.group == nil {
-		return ended(code, nil)
+		return f.t.ended(code, nil)
 	}
 	if code == 130 {
 		fmt.Fprintln(f.t.Err, "Gracefully Stopping... press Ctrl+C again to force")
@@ -445,7 +446,7 @@ func (f *attended) down(signals chan os.Signal, code int) error {
 	case <-signals:
 		cancel()
 		for _, c := range list {
-			if eng, e := f.t.engine(ctx); e == nil {
+			if eng, e := f.t.Engine(ctx); e == nil {
 				eng.Kill(context.WithoutCancel(ctx), c.ID, "")
 			}
 		}
@@ -455,5 +456,5 @@ func (f *attended) down(signals chan os.Signal, code int) error {
 	if err != nil {
 		return err
 	}
-	return ended(code, nil)
+	return f.t.ended(code, nil)
 }

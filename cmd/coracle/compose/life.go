@@ -1,14 +1,14 @@
-package command
+package compose
 
 import (
 	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
+	"coracle/cmd/coracle/flags"
 	"coracle/group"
 	"coracle/group/act"
 	"coracle/group/plan"
@@ -16,9 +16,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func newComposeDown(t *tool) *verb {
+func newDown(t *Tool) *Verb {
 	return composeVerb(t, "Stop and remove containers, networks", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			o := group.DownOptions{
 				Services: c.Args().Slice(), Timeout: seconds(c, "timeout"), Volumes: c.Bool("volumes"),
 				Images: c.String("rmi"), RemoveOrphans: c.Bool("remove-orphans"),
@@ -26,16 +26,16 @@ func newComposeDown(t *tool) *verb {
 			if o.Images != "" && o.Images != "all" && o.Images != "local" {
 				return fmt.Errorf("invalid value for --rmi: %q", o.Images)
 			}
-			return composeDown(c.Context, t, o)
+			return down(c.Context, t, o)
 		},
-		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		text("rmi", "", `Remove images used by services. "local" remove only images that don't have a custom tag ("local"|"all")`),
-		number("timeout", "t", "Specify a shutdown timeout in seconds"),
-		toggle("volumes", "v", `Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes attached to containers`),
+		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		flags.Text("rmi", "", `Remove images used by services. "local" remove only images that don't have a custom tag ("local"|"all")`),
+		flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"),
+		flags.Toggle("volumes", "v", `Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes attached to containers`),
 	)
 }
 
-func composeDown(ctx context.Context, t *tool, o group.DownOptions) error {
+func down(ctx context.Context, t *Tool, o group.DownOptions) error {
 	name, files, err := t.project.known(ctx, t)
 	if err != nil {
 		return err
@@ -54,23 +54,23 @@ func composeDown(ctx context.Context, t *tool, o group.DownOptions) error {
 		}
 		return err
 	}
-	ctx, stop := interruptible(ctx)
+	ctx, stop := t.Interruptible(ctx)
 	defer stop()
 	return locked(ctx, t, s, name, func() error { return s.Down(ctx, name, files, o) })
 }
 
-func newComposeStop(t *tool) *verb {
+func newStop(t *Tool) *Verb {
 	return composeVerb(t, "Stop services", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			return changed(c, t, "Stopping", false, func(ctx context.Context, x *sight) error {
 				return x.Stop(ctx, x.files, x.list, act.StopOptions{Timeout: seconds(c, "timeout")})
 			})
-		}, number("timeout", "t", "Specify a shutdown timeout in seconds"))
+		}, flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
 }
 
-func newComposeStart(t *tool) *verb {
+func newStart(t *Tool) *Verb {
 	return composeVerb(t, "Start services", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			return changed(c, t, "Starting", false, func(ctx context.Context, x *sight) error {
 				services := c.Args().Slice()
 				if len(x.list) == 0 {
@@ -111,9 +111,9 @@ func (x *sight) startable(services []string) *act.Group {
 	return g
 }
 
-func newComposeRestart(t *tool) *verb {
+func newRestart(t *Tool) *Verb {
 	return composeVerb(t, "Restart service containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			return changed(c, t, "Restarting", false, func(ctx context.Context, x *sight) error {
 				list := x.list
 				if !c.Bool("no-deps") {
@@ -129,8 +129,8 @@ func newComposeRestart(t *tool) *verb {
 				}
 				return g.Start(ctx)
 			})
-		}, toggle("no-deps", "", "Don't restart dependent services"),
-		number("timeout", "t", "Specify a shutdown timeout in seconds"))
+		}, flags.Toggle("no-deps", "", "Don't restart dependent services"),
+		flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
 }
 
 // dependent adds the containers of services that want to be started again when
@@ -153,18 +153,18 @@ func (x *sight) dependent(list []*plan.Container) []*plan.Container {
 	return out
 }
 
-func newComposeKill(t *tool) *verb {
+func newKill(t *Tool) *Verb {
 	return composeVerb(t, "Force stop service containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			return changed(c, t, "Killing", true, func(ctx context.Context, x *sight) error {
-				eng, err := t.engine(ctx)
+				eng, err := t.Engine(ctx)
 				if err != nil {
 					return err
 				}
 				return x.running("Killing", "Killed", func(c2 *plan.Container) error { return eng.Kill(ctx, c2.ID, c.String("signal")) })
 			})
-		}, text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
-		toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
+		}, flags.Text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
+		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
 }
 
 // running does something to each container that runs.
@@ -178,14 +178,14 @@ func (x *sight) running(begin, end string, do func(c *plan.Container) error) err
 	return x.Each(list, begin, end, do)
 }
 
-func newComposePause(t *tool) *verb {
+func newPause(t *Tool) *Verb {
 	return composeVerb(t, "Pause services", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return frozen(c, t, true) })
+		func(c *cli.Context, v *Verb) error { return frozen(c, t, true) })
 }
 
-func newComposeUnpause(t *tool) *verb {
+func newUnpause(t *Tool) *Verb {
 	return composeVerb(t, "Unpause services", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return frozen(c, t, false) })
+		func(c *cli.Context, v *Verb) error { return frozen(c, t, false) })
 }
 
 // pauser is an engine that can freeze containers.
@@ -194,9 +194,9 @@ type pauser interface {
 	Unpause(ctx context.Context, ref string) error
 }
 
-func frozen(c *cli.Context, t *tool, freeze bool) error {
+func frozen(c *cli.Context, t *Tool, freeze bool) error {
 	return changed(c, t, "Running", false, func(ctx context.Context, x *sight) error {
-		eng, err := t.engine(ctx)
+		eng, err := t.Engine(ctx)
 		if err != nil {
 			return err
 		}
@@ -207,21 +207,21 @@ func frozen(c *cli.Context, t *tool, freeze bool) error {
 		if freeze {
 			return x.running("Pausing", "Paused", func(c *plan.Container) error { return p.Pause(ctx, c.ID) })
 		}
-		return x.running("Unpausing", "Unpaused", func(c *plan.Container) error { return unlessDone(p.Unpause(ctx, c.ID)) })
+		return x.running("Unpausing", "Unpaused", func(c *plan.Container) error { return act.Gone(p.Unpause(ctx, c.ID)) })
 	})
 }
 
-func newComposeRm(t *tool) *verb {
+func newRm(t *Tool) *Verb {
 	v := composeVerb(t, "Removes stopped service containers", "[SERVICE...]", 0, -1,
-		func(c *cli.Context, v *verb) error { return composeRm(t, c) },
-		toggle("force", "f", "Don't ask to confirm removal"),
-		toggle("stop", "s", "Stop the containers, if required, before removing"),
-		toggle("volumes", "v", "Remove any anonymous volumes attached to containers"))
+		func(c *cli.Context, v *Verb) error { return remove(t, c) },
+		flags.Toggle("force", "f", "Don't ask to confirm removal"),
+		flags.Toggle("stop", "s", "Stop the containers, if required, before removing"),
+		flags.Toggle("volumes", "v", "Remove any anonymous volumes attached to containers"))
 	v.Description = "By default, anonymous volumes attached to containers will not be removed. You\ncan override this with -v."
 	return v
 }
 
-func composeRm(t *tool, c *cli.Context) error {
+func remove(t *Tool, c *cli.Context) error {
 	return changed(c, t, "Removing", false, func(ctx context.Context, x *sight) error {
 		var list []*plan.Container
 		for _, k := range x.list {
@@ -249,8 +249,8 @@ func composeRm(t *tool, c *cli.Context) error {
 }
 
 // changed is a command that changes containers that there are.
-func changed(c *cli.Context, t *tool, title string, oneoffs bool, do func(ctx context.Context, x *sight) error) error {
-	ctx, stop := interruptible(c.Context)
+func changed(c *cli.Context, t *Tool, title string, oneoffs bool, do func(ctx context.Context, x *sight) error) error {
+	ctx, stop := t.Interruptible(c.Context)
 	defer stop()
 	x, err := t.project.observed(ctx, t, title, c.Args().Slice(), oneoffs)
 	if err != nil {
@@ -278,9 +278,9 @@ func changed(c *cli.Context, t *tool, title string, oneoffs bool, do func(ctx co
 	})
 }
 
-func newComposeWait(t *tool) *verb {
+func newWait(t *Tool) *Verb {
 	return composeVerb(t, "Block until containers of all (or specified) services stop.", "SERVICE [SERVICE...]", 1, -1,
-		func(c *cli.Context, v *verb) error {
+		func(c *cli.Context, v *Verb) error {
 			x, err := t.project.observed(c.Context, t, "Waiting", c.Args().Slice(), false)
 			if err != nil {
 				return err
@@ -301,39 +301,33 @@ func newComposeWait(t *tool) *verb {
 				return err
 			}
 			if c.Bool("down-project") {
-				if err := composeDown(c.Context, t, group.DownOptions{RemoveOrphans: true}); err != nil {
+				if err := down(c.Context, t, group.DownOptions{RemoveOrphans: true}); err != nil {
 					return err
 				}
 			}
-			return ended(code, nil)
-		}, toggle("down-project", "", "Drops project when the first container stops"))
+			return t.ended(code, nil)
+		}, flags.Toggle("down-project", "", "Drops project when the first container stops"))
 }
 
-func newComposeExec(t *tool) *verb {
+func newExec(t *Tool) *Verb {
 	v := composeVerb(t, "Execute a command in a running container", "SERVICE COMMAND [ARGS...]", 2, -1,
-		func(c *cli.Context, v *verb) error { return composeExec(t, c, v) },
-		toggle("detach", "d", "Detached mode: Run command in the background"),
-		list("env", "e", "Set environment variables"),
-		number("index", "", "Index of the container if service has multiple replicas"),
-		toggle("no-tty", "T", "Disable pseudo-TTY allocation. By default 'compose exec' allocates a TTY where the input is one."),
-		toggle("interactive", "i", "Keep STDIN open even if not attached"),
-		toggle("tty", "t", "Allocate a pseudo-TTY"),
-		toggle("privileged", "", "Give extended privileges to the process"),
-		text("user", "u", "Run the command as this user"),
-		text("workdir", "w", "Path to workdir directory for this command"))
-	v.mixed, v.enters = false, true
+		func(c *cli.Context, v *Verb) error { return composeExec(t, c, v) },
+		flags.Toggle("detach", "d", "Detached mode: Run command in the background"),
+		flags.List("env", "e", "Set environment variables"),
+		flags.Number("index", "", "Index of the container if service has multiple replicas"),
+		flags.Toggle("no-tty", "T", "Disable pseudo-TTY allocation. By default 'compose exec' allocates a TTY where the input is one."),
+		flags.Toggle("interactive", "i", "Keep STDIN open even if not attached"),
+		flags.Toggle("tty", "t", "Allocate a pseudo-TTY"),
+		flags.Toggle("privileged", "", "Give extended privileges to the process"),
+		flags.Text("user", "u", "Run the command as this user"),
+		flags.Text("workdir", "w", "Path to workdir directory for this command"))
+	v.Mixed, v.Enters = false, true
 	return v
 }
 
-func newComposeVersion(t *tool) *verb {
+func newVersion(t *Tool) *Verb {
 	return composeVerb(t, "Show the version of what serves Compose files", "", 0, 0,
-		func(c *cli.Context, v *verb) error { return composeVersion(t, c) },
-		text("format", "f", "Format the output. Values: [pretty | json]. (Default: pretty)"),
-		toggle("short", "", "Shows only the version number"))
-}
-
-// isTerminal tells whether a stream is one.
-func (s Stdio) terminals() bool {
-	f, ok := s.Out.(*os.File)
-	return ok && s.inputIsTerminal() && isTerminalFile(f)
+		func(c *cli.Context, v *Verb) error { return composeVersion(t, c) },
+		flags.Text("format", "f", "Format the output. Values: [pretty | json]. (Default: pretty)"),
+		flags.Toggle("short", "", "Shows only the version number"))
 }
