@@ -72,7 +72,7 @@ func Restart(ctx context.Context, e *Engine, ref, signal string, timeout *int) e
 
 // Rename gives a container another name.
 func Rename(ctx context.Context, e *Engine, ref, name string) error {
-	e.made = nil
+	e.made.Store(nil)
 	c, _, err := e.find(ctx, ref)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func hold(e *Engine, c *record.Container, ref string) (*record.Container, *recor
 // Update changes a container's limits, now if it runs, and its restart policy. What
 // is zero stays as it is. What this rung cannot do is returned.
 func Update(ctx context.Context, e *Engine, ref string, u container.UpdateConfig) (warnings []string, err error) {
-	e.made = nil
+	e.made.Store(nil)
 	c, _, err := e.find(ctx, ref)
 	if err != nil {
 		return nil, err

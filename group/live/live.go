@@ -110,16 +110,9 @@ func (e *Engine) inject(ctx context.Context, id string, files []model.File) erro
 	return f.Put(ctx, "/", &b, true)
 }
 
-type renamer interface {
-	Rename(ctx context.Context, ref, name string) error
-}
-
 // Rename gives a container another name.
 func (e *Engine) Rename(ctx context.Context, ref, name string) error {
-	if r, ok := any(e.Engine).(renamer); ok {
-		return r.Rename(ctx, ref, name)
-	}
-	return fmt.Errorf("rename container %s: not available", ref)
+	return engine.Rename(ctx, e.Engine, ref, name)
 }
 
 // Image is the ID of an image; "" where it is not there.

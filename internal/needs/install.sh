@@ -56,3 +56,24 @@ if [ ! -s "$tree" ] && [ "$(id -u)" = 0 ]; then
 		"$(. /etc/os-release && echo "$VERSION_CODENAME")" "$tree.part"
 	mv "$tree.part" "$tree"
 fi
+
+# docker compose, to compare with: this Debian has none, a newer one has. Its
+# packages are read with a configuration of their own, and nothing is installed.
+compose=build/compose
+if [ ! -x "$compose/docker-compose" ]; then
+	mkdir -p "$compose/apt/lists/partial" "$compose/apt/archives/partial" "$compose/apt/parts"
+	mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\).*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n1)
+	apt="$PWD/$compose/apt"
+	for suite in sid trixie; do
+		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg check-valid-until=no] $mirror $suite main" >"$apt/sources.list"
+		options="-o Dir::Etc::sourcelist=$apt/sources.list -o Dir::Etc::sourceparts=$apt/parts -o Dir::Etc::parts=$apt/parts
+			-o Dir::State::Lists=$apt/lists -o Dir::Cache=$apt -o Dir::Cache::archives=$apt/archives -o APT::Sandbox::User=root"
+		# shellcheck disable=SC2086
+		if apt-get $options update -qq && (cd "$apt" && apt-get $options download -qq docker-compose) && dpkg -x "$apt"/docker-compose_*.deb "$apt/x"; then
+			mv "$apt/x/usr/libexec/docker/cli-plugins/docker-compose" "$compose/docker-compose"
+			break
+		fi
+		echo "no docker compose from $suite" >&2
+	done
+	rm -rf "$apt"
+fi

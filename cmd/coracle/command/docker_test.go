@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"coracle/cmd/coracle/compose"
 )
 
 // dockerCLI is Docker's own command line tool: what we compare with. Parsing
@@ -93,7 +95,7 @@ func TestFlagsAreDockers(t *testing.T) {
 	docker := dockerCLI(t)
 	own := map[string]bool{"run --pidfile": true, "create --pidfile": true}
 	for _, e := range verbs() {
-		if ownCommands[e.spellings[0]] {
+		if ownCommands[e.spellings[0]] || compose.Is(strings.Split(e.spellings[0], " ")[0]) {
 			continue
 		}
 		help, code := docker(append(strings.Split(e.spellings[0], " "), "--help")...)
@@ -123,9 +125,51 @@ func TestFlagsAreDockers(t *testing.T) {
 	}
 }
 
+// TestFlagsAreComposes does the same with docker compose's commands.
+func TestFlagsAreComposes(t *testing.T) {
+	plugin := "../../../build/compose/docker-compose"
+	if _, err := os.Stat(plugin); err != nil {
+		t.Skip("needs docker compose to compare with: internal/needs/install.sh gets it")
+	}
+	// -i and -t of exec do nothing in docker compose, and are hidden there.
+	own := map[string]bool{"compose exec --interactive": true, "compose exec --tty": true}
+	lacking := map[string]string{
+		"build": "nothing is built", "quiet-build": "nothing is built", "watch": "nothing is watched", "menu": "there is no menu",
+		"models": "no model is run", "no-build": "nothing is built",
+	}
+	for _, e := range verbs() {
+		words := strings.Split(e.spellings[0], " ")
+		if words[0] != "compose" {
+			continue
+		}
+		out, err := exec.Command(plugin, words[1], "--help").CombinedOutput()
+		if err != nil {
+			t.Errorf("docker compose %s --help: %v", words[1], err)
+			continue
+		}
+		theirs := dockerFlags(string(out))
+		ours := map[string]bool{}
+		for _, d := range describeAll(e.make(&tool{spelling: e.spellings[0]}).Flags) {
+			ours[d.Name] = true
+			where := e.spellings[0] + " --" + d.Name
+			their, ok := theirs[d.Name]
+			if !ok && !own[where] {
+				t.Errorf("%s: docker compose has no such flag", where)
+			} else if ok && (their.Short != d.Short || (their.Value == "") != (d.Value == "")) {
+				t.Errorf("%s: ours is %q, docker compose's %q", where, d.Title(), their.Title())
+			}
+		}
+		for name, d := range theirs {
+			if !ours[name] && lacking[name] == "" && name != "help" {
+				t.Errorf("%s: docker compose has %s", e.spellings[0], d.Title())
+			}
+		}
+	}
+}
+
 func dockerFlags(help string) map[string]FlagDoc {
 	all := map[string]FlagDoc{}
-	re := regexp.MustCompile(`^\s+(?:-(\w), )?--([a-z0-9-]+)(?: (\w+))?(?:\s{2,}|$)`)
+	re := regexp.MustCompile(`^\s+(?:-(\w), )?--([a-zA-Z0-9-]+)(?: (\w+))?(?:\s{2,}|$)`)
 	for _, line := range strings.Split(help, "\n") {
 		if m := re.FindStringSubmatch(line); m != nil {
 			all[m[2]] = FlagDoc{Name: m[2], Short: m[1], Value: m[3]}

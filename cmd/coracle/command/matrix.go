@@ -18,8 +18,8 @@ import (
 	"coracle/backends"
 	"coracle/backends/emulate"
 	"coracle/cmd/coracle/matrix"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
-	"coracle/image/platform"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
@@ -128,11 +128,10 @@ func matrixPlatforms(values []string) ([]string, error) {
 		if p = strings.TrimSpace(p); p == "" {
 			return nil, errors.New("name the platforms: --platform linux/amd64,linux/arm64")
 		}
-		parsed, err := platform.Parse(p)
+		name, _, _, err := opts.Platform(p)
 		if err != nil {
 			return nil, err
 		}
-		name := platform.String(parsed)
 		if slices.Contains(out, name) {
 			return nil, fmt.Errorf("%s is named twice", name)
 		}

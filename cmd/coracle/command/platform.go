@@ -10,8 +10,8 @@ import (
 	"text/tabwriter"
 
 	"coracle/backends/emulate"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
-	"coracle/image/platform"
 
 	"github.com/urfave/cli/v2"
 )
@@ -101,13 +101,13 @@ func newPlatformRm(t *tool) *verb {
 func architectures(names []string) ([]emulate.Arch, error) {
 	var out []emulate.Arch
 	for _, name := range names {
-		p, err := platform.Parse(name)
+		name, system, arch, err := opts.Platform(name)
 		if err != nil {
 			return nil, err
 		}
-		a, ok := emulate.Lookup(p.Architecture)
-		if !ok || p.OS != "linux" {
-			return nil, fmt.Errorf("no emulator is known for %s", platform.String(p))
+		a, ok := emulate.Lookup(arch)
+		if !ok || system != "linux" {
+			return nil, fmt.Errorf("no emulator is known for %s", name)
 		}
 		out = append(out, a)
 	}

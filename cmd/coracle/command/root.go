@@ -15,7 +15,7 @@ import (
 	"coracle/backends"
 	"coracle/cmd/coracle/argv"
 	"coracle/cmd/coracle/compose"
-	"coracle/cmd/coracle/flags"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 
 	"github.com/urfave/cli/v2"
@@ -343,10 +343,10 @@ func known(flags []cli.Flag) []argv.Flag {
 }
 
 // list is a flag that may be given more than once; its values stay as they are.
-func list(name, short, usage string) *cli.StringSliceFlag { return flags.List(name, short, usage) }
+func list(name, short, usage string) *cli.StringSliceFlag { return opts.List(name, short, usage) }
 
-func text(name, short, usage string) *cli.StringFlag { return flags.Text(name, short, usage) }
+func text(name, short, usage string) *cli.StringFlag { return opts.Text(name, short, usage) }
 
-func number(name, short, usage string) *cli.IntFlag { return flags.Number(name, short, usage) }
+func number(name, short, usage string) *cli.IntFlag { return opts.Number(name, short, usage) }
 
-func toggle(name, short, usage string) *cli.BoolFlag { return flags.Toggle(name, short, usage) }
+func toggle(name, short, usage string) *cli.BoolFlag { return opts.Toggle(name, short, usage) }

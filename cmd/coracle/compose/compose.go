@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"coracle/cmd/coracle/flags"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/engine/changes"
 
@@ -98,7 +98,7 @@ func composeVerb(t *Tool, usage, operands string, min, max int, do func(c *cli.C
 	}
 	v.Command = &cli.Command{
 		Usage: usage, ArgsUsage: operands,
-		Flags: append(more, flags.Toggle("dry-run", "", "Print what would be done and do nothing")),
+		Flags: append(more, opts.Toggle("dry-run", "", "Print what would be done and do nothing")),
 	}
 	v.Action = func(c *cli.Context) error {
 		t.project.dryRun = t.project.dryRun || c.Bool("dry-run")

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"coracle/cmd/coracle/flags"
+	"coracle/cmd/coracle/opts"
 	"coracle/group/load"
 	"coracle/group/model"
 
@@ -19,24 +19,24 @@ import (
 func newConfig(t *Tool) *Verb {
 	return composeVerb(t, "Parse, resolve and render compose file in canonical format", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composeConfig(t, c) },
-		flags.Toggle("environment", "", "Print environment used for interpolation."),
-		flags.Text("format", "", `Format the output. Values: [yaml | json]`),
-		flags.Text("hash", "", "Print the service config hash, one per line."),
-		flags.Toggle("images", "", "Print the image names, one per line."),
-		flags.Toggle("lock-image-digests", "", "Produces an override file with image digests"),
-		flags.Toggle("networks", "", "Print the network names, one per line."),
-		flags.Toggle("no-consistency", "", "Don't check model consistency - warning: may produce invalid Compose output"),
-		flags.Toggle("no-env-resolution", "", "Don't resolve service env files"),
-		flags.Toggle("no-interpolate", "", "Don't interpolate environment variables"),
-		flags.Toggle("no-normalize", "", "Don't normalize compose model"),
-		flags.Toggle("no-path-resolution", "", "Don't resolve file paths"),
-		flags.Text("output", "o", "Save to file (default to stdout)"),
-		flags.Toggle("profiles", "", "Print the profile names, one per line."),
-		flags.Toggle("quiet", "q", "Only validate the configuration, don't print anything"),
-		flags.Toggle("resolve-image-digests", "", "Pin image tags to digests"),
-		flags.Toggle("services", "", "Print the service names, one per line."),
-		flags.Toggle("variables", "", "Print model variables and default values."),
-		flags.Toggle("volumes", "", "Print the volume names, one per line."))
+		opts.Toggle("environment", "", "Print environment used for interpolation."),
+		opts.Text("format", "", `Format the output. Values: [yaml | json]`),
+		opts.Text("hash", "", "Print the service config hash, one per line."),
+		opts.Toggle("images", "", "Print the image names, one per line."),
+		opts.Toggle("lock-image-digests", "", "Produces an override file with image digests"),
+		opts.Toggle("networks", "", "Print the network names, one per line."),
+		opts.Toggle("no-consistency", "", "Don't check model consistency - warning: may produce invalid Compose output"),
+		opts.Toggle("no-env-resolution", "", "Don't resolve service env files"),
+		opts.Toggle("no-interpolate", "", "Don't interpolate environment variables"),
+		opts.Toggle("no-normalize", "", "Don't normalize compose model"),
+		opts.Toggle("no-path-resolution", "", "Don't resolve file paths"),
+		opts.Text("output", "o", "Save to file (default to stdout)"),
+		opts.Toggle("profiles", "", "Print the profile names, one per line."),
+		opts.Toggle("quiet", "q", "Only validate the configuration, don't print anything"),
+		opts.Toggle("resolve-image-digests", "", "Pin image tags to digests"),
+		opts.Toggle("services", "", "Print the service names, one per line."),
+		opts.Toggle("variables", "", "Print model variables and default values."),
+		opts.Toggle("volumes", "", "Print the volume names, one per line."))
 }
 
 func composeConfig(t *Tool, c *cli.Context) error {

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/format"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/group"
 	"coracle/group/load"
@@ -26,11 +26,11 @@ import (
 func newPull(t *Tool) *Verb {
 	return composeVerb(t, "Pull service images", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composePull(t, c) },
-		flags.Toggle("ignore-buildable", "", "Ignore images that can be built"),
-		flags.Toggle("ignore-pull-failures", "", "Pull what it can and ignores images with pull failures"),
-		flags.Toggle("include-deps", "", "Also pull services declared as dependencies"),
-		flags.Text("policy", "", `Apply pull policy ("missing"|"always")`),
-		flags.Toggle("quiet", "q", "Pull without printing progress information"))
+		opts.Toggle("ignore-buildable", "", "Ignore images that can be built"),
+		opts.Toggle("ignore-pull-failures", "", "Pull what it can and ignores images with pull failures"),
+		opts.Toggle("include-deps", "", "Also pull services declared as dependencies"),
+		opts.Text("policy", "", `Apply pull policy ("missing"|"always")`),
+		opts.Toggle("quiet", "q", "Pull without printing progress information"))
 }
 
 func composePull(t *Tool, c *cli.Context) error {
@@ -77,9 +77,9 @@ func composePull(t *Tool, c *cli.Context) error {
 func newPush(t *Tool) *Verb {
 	return composeVerb(t, "Push service images", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composePush(t, c) },
-		flags.Toggle("ignore-push-failures", "", "Push what it can and ignores images with push failures"),
-		flags.Toggle("include-deps", "", "Also push images of services declared as dependencies"),
-		flags.Toggle("quiet", "q", "Push without printing progress information"))
+		opts.Toggle("ignore-push-failures", "", "Push what it can and ignores images with push failures"),
+		opts.Toggle("include-deps", "", "Also push images of services declared as dependencies"),
+		opts.Toggle("quiet", "q", "Push without printing progress information"))
 }
 
 func composePush(t *Tool, c *cli.Context) error {
@@ -121,8 +121,8 @@ func composePush(t *Tool, c *cli.Context) error {
 func newImages(t *Tool) *Verb {
 	return composeVerb(t, "List images used by the created containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composeImages(t, c) },
-		flags.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
-		flags.Toggle("quiet", "q", "Only display IDs"))
+		opts.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
+		opts.Toggle("quiet", "q", "Only display IDs"))
 }
 
 // usedImage is a line of `compose images`.
@@ -188,7 +188,7 @@ func composeImages(t *Tool, c *cli.Context) error {
 }
 
 func newPort(t *Tool) *Verb {
-	proto := flags.Text("protocol", "", "tcp or udp")
+	proto := opts.Text("protocol", "", "tcp or udp")
 	proto.Value = "tcp"
 	return composeVerb(t, "Print the public port for a port binding", "SERVICE PRIVATE_PORT", 2, 2,
 		func(c *cli.Context, v *Verb) error {
@@ -212,7 +212,7 @@ func newPort(t *Tool) *Verb {
 			}
 			return fmt.Errorf("no port %d/%s for container %s", port, c.String("protocol"), k.Name)
 		},
-		flags.Number("index", "", "Index of the container if service has multiple replicas"), proto)
+		opts.Number("index", "", "Index of the container if service has multiple replicas"), proto)
 }
 
 // pinImages puts the digests that registries say in the place of tags.

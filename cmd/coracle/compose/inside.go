@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/group"
@@ -51,7 +50,7 @@ func composeExec(t *Tool, c *cli.Context, v *Verb) error {
 }
 
 func newAttach(t *Tool) *Verb {
-	proxy := flags.Toggle("sig-proxy", "", "Proxy all received signals to the process")
+	proxy := opts.Toggle("sig-proxy", "", "Proxy all received signals to the process")
 	proxy.Value = true
 	return composeVerb(t, "Attach local standard input, output, and error streams to a service's running container", "SERVICE", 1, 1,
 		func(c *cli.Context, v *Verb) error {
@@ -91,9 +90,9 @@ func newAttach(t *Tool) *Verb {
 			}
 			return t.ended(code, err)
 		},
-		flags.Text("detach-keys", "", "Override the key sequence for detaching from a container."),
-		flags.Number("index", "", "index of the container if service has multiple replicas."),
-		flags.Toggle("no-stdin", "", "Do not attach STDIN"), proxy)
+		opts.Text("detach-keys", "", "Override the key sequence for detaching from a container."),
+		opts.Number("index", "", "index of the container if service has multiple replicas."),
+		opts.Toggle("no-stdin", "", "Do not attach STDIN"), proxy)
 }
 
 func composeVersion(t *Tool, c *cli.Context) error {

@@ -3,12 +3,12 @@ package compose
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"coracle/cmd/coracle/flags"
+	"coracle/cmd/coracle/opts"
+	"coracle/engine"
 	"coracle/group"
 	"coracle/group/act"
 	"coracle/group/plan"
@@ -28,10 +28,10 @@ func newDown(t *Tool) *Verb {
 			}
 			return down(c.Context, t, o)
 		},
-		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		flags.Text("rmi", "", `Remove images used by services. "local" remove only images that don't have a custom tag ("local"|"all")`),
-		flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"),
-		flags.Toggle("volumes", "v", `Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes attached to containers`),
+		opts.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		opts.Text("rmi", "", `Remove images used by services. "local" remove only images that don't have a custom tag ("local"|"all")`),
+		opts.Number("timeout", "t", "Specify a shutdown timeout in seconds"),
+		opts.Toggle("volumes", "v", `Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes attached to containers`),
 	)
 }
 
@@ -65,7 +65,7 @@ func newStop(t *Tool) *Verb {
 			return changed(c, t, "Stopping", false, func(ctx context.Context, x *sight) error {
 				return x.Stop(ctx, x.files, x.list, act.StopOptions{Timeout: seconds(c, "timeout")})
 			})
-		}, flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
+		}, opts.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
 }
 
 func newStart(t *Tool) *Verb {
@@ -129,8 +129,8 @@ func newRestart(t *Tool) *Verb {
 				}
 				return g.Start(ctx)
 			})
-		}, flags.Toggle("no-deps", "", "Don't restart dependent services"),
-		flags.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
+		}, opts.Toggle("no-deps", "", "Don't restart dependent services"),
+		opts.Number("timeout", "t", "Specify a shutdown timeout in seconds"))
 }
 
 // dependent adds the containers of services that want to be started again when
@@ -163,8 +163,8 @@ func newKill(t *Tool) *Verb {
 				}
 				return x.running("Killing", "Killed", func(c2 *plan.Container) error { return eng.Kill(ctx, c2.ID, c.String("signal")) })
 			})
-		}, flags.Text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
-		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
+		}, opts.Text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
+		opts.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
 }
 
 // running does something to each container that runs.
@@ -188,35 +188,25 @@ func newUnpause(t *Tool) *Verb {
 		func(c *cli.Context, v *Verb) error { return frozen(c, t, false) })
 }
 
-// pauser is an engine that can freeze containers.
-type pauser interface {
-	Pause(ctx context.Context, ref string) error
-	Unpause(ctx context.Context, ref string) error
-}
-
 func frozen(c *cli.Context, t *Tool, freeze bool) error {
 	return changed(c, t, "Running", false, func(ctx context.Context, x *sight) error {
 		eng, err := t.Engine(ctx)
 		if err != nil {
 			return err
 		}
-		p, ok := any(eng).(pauser)
-		if !ok {
-			return errors.New("pause: not available")
-		}
 		if freeze {
-			return x.running("Pausing", "Paused", func(c *plan.Container) error { return p.Pause(ctx, c.ID) })
+			return x.running("Pausing", "Paused", func(c *plan.Container) error { return engine.Pause(ctx, eng, c.ID) })
 		}
-		return x.running("Unpausing", "Unpaused", func(c *plan.Container) error { return act.Gone(p.Unpause(ctx, c.ID)) })
+		return x.running("Unpausing", "Unpaused", func(c *plan.Container) error { return act.Gone(engine.Unpause(ctx, eng, c.ID)) })
 	})
 }
 
 func newRm(t *Tool) *Verb {
 	v := composeVerb(t, "Removes stopped service containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return remove(t, c) },
-		flags.Toggle("force", "f", "Don't ask to confirm removal"),
-		flags.Toggle("stop", "s", "Stop the containers, if required, before removing"),
-		flags.Toggle("volumes", "v", "Remove any anonymous volumes attached to containers"))
+		opts.Toggle("force", "f", "Don't ask to confirm removal"),
+		opts.Toggle("stop", "s", "Stop the containers, if required, before removing"),
+		opts.Toggle("volumes", "v", "Remove any anonymous volumes attached to containers"))
 	v.Description = "By default, anonymous volumes attached to containers will not be removed. You\ncan override this with -v."
 	return v
 }
@@ -306,21 +296,21 @@ func newWait(t *Tool) *Verb {
 				}
 			}
 			return t.ended(code, nil)
-		}, flags.Toggle("down-project", "", "Drops project when the first container stops"))
+		}, opts.Toggle("down-project", "", "Drops project when the first container stops"))
 }
 
 func newExec(t *Tool) *Verb {
 	v := composeVerb(t, "Execute a command in a running container", "SERVICE COMMAND [ARGS...]", 2, -1,
 		func(c *cli.Context, v *Verb) error { return composeExec(t, c, v) },
-		flags.Toggle("detach", "d", "Detached mode: Run command in the background"),
-		flags.List("env", "e", "Set environment variables"),
-		flags.Number("index", "", "Index of the container if service has multiple replicas"),
-		flags.Toggle("no-tty", "T", "Disable pseudo-TTY allocation. By default 'compose exec' allocates a TTY where the input is one."),
-		flags.Toggle("interactive", "i", "Keep STDIN open even if not attached"),
-		flags.Toggle("tty", "t", "Allocate a pseudo-TTY"),
-		flags.Toggle("privileged", "", "Give extended privileges to the process"),
-		flags.Text("user", "u", "Run the command as this user"),
-		flags.Text("workdir", "w", "Path to workdir directory for this command"))
+		opts.Toggle("detach", "d", "Detached mode: Run command in the background"),
+		opts.List("env", "e", "Set environment variables"),
+		opts.Number("index", "", "Index of the container if service has multiple replicas"),
+		opts.Toggle("no-tty", "T", "Disable pseudo-TTY allocation. By default 'compose exec' allocates a TTY where the input is one."),
+		opts.Toggle("interactive", "i", "Keep STDIN open even if not attached"),
+		opts.Toggle("tty", "t", "Allocate a pseudo-TTY"),
+		opts.Toggle("privileged", "", "Give extended privileges to the process"),
+		opts.Text("user", "u", "Run the command as this user"),
+		opts.Text("workdir", "w", "Path to workdir directory for this command"))
 	v.Mixed, v.Enters = false, true
 	return v
 }
@@ -328,6 +318,6 @@ func newExec(t *Tool) *Verb {
 func newVersion(t *Tool) *Verb {
 	return composeVerb(t, "Show the version of what serves Compose files", "", 0, 0,
 		func(c *cli.Context, v *Verb) error { return composeVersion(t, c) },
-		flags.Text("format", "f", "Format the output. Values: [pretty | json]. (Default: pretty)"),
-		flags.Toggle("short", "", "Shows only the version number"))
+		opts.Text("format", "f", "Format the output. Values: [pretty | json]. (Default: pretty)"),
+		opts.Toggle("short", "", "Shows only the version number"))
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/format"
 	"coracle/cmd/coracle/narrate"
 	"coracle/cmd/coracle/opts"
@@ -21,18 +20,18 @@ import (
 )
 
 func newPs(t *Tool) *Verb {
-	orphans := flags.Toggle("orphans", "", "Include orphaned services (not declared by project)")
+	orphans := opts.Toggle("orphans", "", "Include orphaned services (not declared by project)")
 	orphans.Value = true
 	return composeVerb(t, "List containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composePs(t, c) },
-		flags.Toggle("all", "a", "Show all stopped containers (including those created by the run command)"),
-		flags.Text("filter", "", "Filter services by a property (supported filters: status)"),
-		flags.Text("format", "", "Format output: 'table', 'table TEMPLATE', 'json' or a Go template"),
-		flags.Toggle("no-trunc", "", "Don't truncate output"),
+		opts.Toggle("all", "a", "Show all stopped containers (including those created by the run command)"),
+		opts.Text("filter", "", "Filter services by a property (supported filters: status)"),
+		opts.Text("format", "", "Format output: 'table', 'table TEMPLATE', 'json' or a Go template"),
+		opts.Toggle("no-trunc", "", "Don't truncate output"),
 		orphans,
-		flags.Toggle("quiet", "q", "Only display IDs"),
-		flags.Toggle("services", "", "Display services"),
-		flags.List("status", "", "Filter services by status. Values: [paused | restarting | removing | running | dead | created | exited]"))
+		opts.Toggle("quiet", "q", "Only display IDs"),
+		opts.Toggle("services", "", "Display services"),
+		opts.List("status", "", "Filter services by status. Values: [paused | restarting | removing | running | dead | created | exited]"))
 }
 
 func composePs(t *Tool, c *cli.Context) error {
@@ -97,10 +96,10 @@ func composePs(t *Tool, c *cli.Context) error {
 func newLs(t *Tool) *Verb {
 	return composeVerb(t, "List running compose projects", "", 0, 0,
 		func(c *cli.Context, v *Verb) error { return composeLs(t, c) },
-		flags.Toggle("all", "a", "Show all stopped Compose projects"),
-		flags.List("filter", "", "`filter` Filter output based on conditions provided"),
-		flags.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
-		flags.Toggle("quiet", "q", "Only display project names"))
+		opts.Toggle("all", "a", "Show all stopped Compose projects"),
+		opts.List("filter", "", "`filter` Filter output based on conditions provided"),
+		opts.Text("format", "", `Format the output. Values: [table | json] (default "table")`),
+		opts.Toggle("quiet", "q", "Only display project names"))
 }
 
 // listedProject is a line of `compose ls`.
@@ -146,18 +145,18 @@ func composeLs(t *Tool, c *cli.Context) error {
 }
 
 func newLogs(t *Tool) *Verb {
-	tail := flags.Text("tail", "n", "Number of lines to show from the end of the logs for each container")
+	tail := opts.Text("tail", "n", "Number of lines to show from the end of the logs for each container")
 	tail.Value = "all"
 	return composeVerb(t, "View output from containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return composeLogs(t, c, v) },
-		flags.Toggle("follow", "f", "Follow log output"),
-		flags.Number("index", "", "index of the container if service has multiple replicas"),
-		flags.Toggle("no-color", "", "Produce monochrome output"),
-		flags.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
-		flags.Text("since", "", `Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`),
+		opts.Toggle("follow", "f", "Follow log output"),
+		opts.Number("index", "", "index of the container if service has multiple replicas"),
+		opts.Toggle("no-color", "", "Produce monochrome output"),
+		opts.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
+		opts.Text("since", "", `Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`),
 		tail,
-		flags.Toggle("timestamps", "t", "Show timestamps"),
-		flags.Text("until", "", `Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`))
+		opts.Toggle("timestamps", "t", "Show timestamps"),
+		opts.Text("until", "", `Show logs before a timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)`))
 }
 
 func composeLogs(t *Tool, c *cli.Context, v *Verb) error {

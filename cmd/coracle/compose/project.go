@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/narrate"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/group"
 	"coracle/group/act"
@@ -35,21 +35,21 @@ type Project struct {
 
 // Flags stand between `compose` and its command.
 func Flags() []cli.Flag {
-	progress, ansi := flags.Text("progress", "", "Set type of progress output (auto, tty, plain, json, quiet)"), flags.Text("ansi", "", `Control when to print ANSI control characters ("never"|"always"|"auto")`)
+	progress, ansi := opts.Text("progress", "", "Set type of progress output (auto, tty, plain, json, quiet)"), opts.Text("ansi", "", `Control when to print ANSI control characters ("never"|"always"|"auto")`)
 	ansi.Value = "auto"
-	parallel := flags.Number("parallel", "", "Control max parallelism, -1 for unlimited")
+	parallel := opts.Number("parallel", "", "Control max parallelism, -1 for unlimited")
 	return []cli.Flag{
-		flags.Toggle("all-resources", "", "Include all resources, even those not used by services"),
+		opts.Toggle("all-resources", "", "Include all resources, even those not used by services"),
 		ansi,
-		flags.Toggle("compatibility", "", "Run compose in backward compatibility mode"),
-		flags.Toggle("dry-run", "", "Print the plan and do nothing"),
-		flags.List("env-file", "", "Specify an alternate environment file"),
-		flags.List("file", "f", "Compose configuration files"),
+		opts.Toggle("compatibility", "", "Run compose in backward compatibility mode"),
+		opts.Toggle("dry-run", "", "Print the plan and do nothing"),
+		opts.List("env-file", "", "Specify an alternate environment file"),
+		opts.List("file", "f", "Compose configuration files"),
 		parallel,
-		flags.List("profile", "", "Specify a profile to enable"),
+		opts.List("profile", "", "Specify a profile to enable"),
 		progress,
-		flags.Text("project-directory", "", "Specify an alternate working directory (default: the path of the first Compose file)"),
-		flags.Text("project-name", "p", "Project name"),
+		opts.Text("project-directory", "", "Specify an alternate working directory (default: the path of the first Compose file)"),
+		opts.Text("project-name", "p", "Project name"),
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/opts"
 	"coracle/engine/changes"
 	"coracle/group"
@@ -20,32 +19,32 @@ import (
 )
 
 func newRun(t *Tool) *Verb {
-	interactive := flags.Toggle("interactive", "i", "Keep STDIN open even if not attached")
+	interactive := opts.Toggle("interactive", "i", "Keep STDIN open even if not attached")
 	interactive.Value = true
 	v := composeVerb(t, "Run a one-off command on a service", "SERVICE [COMMAND] [ARGS...]", 1, -1,
 		func(c *cli.Context, v *Verb) error { return composeRun(t, c, v) },
-		flags.List("cap-add", "", "Add Linux capabilities"),
-		flags.List("cap-drop", "", "Drop Linux capabilities"),
-		flags.Toggle("detach", "d", "Run container in background and print container ID"),
-		flags.Text("entrypoint", "", "Override the entrypoint of the image"),
-		flags.List("env", "e", "Set environment variables"),
-		flags.List("env-from-file", "", "Set environment variables from file"),
+		opts.List("cap-add", "", "Add Linux capabilities"),
+		opts.List("cap-drop", "", "Drop Linux capabilities"),
+		opts.Toggle("detach", "d", "Run container in background and print container ID"),
+		opts.Text("entrypoint", "", "Override the entrypoint of the image"),
+		opts.List("env", "e", "Set environment variables"),
+		opts.List("env-from-file", "", "Set environment variables from file"),
 		interactive,
-		flags.List("label", "l", "Add or override a label"),
-		flags.Text("name", "", "Assign a name to the container"),
-		flags.Toggle("no-TTY", "T", "Disable pseudo-TTY allocation (default: auto-detected)"),
-		flags.Toggle("no-deps", "", "Don't start linked services"),
-		flags.List("publish", "p", "Publish a container's port(s) to the host"),
-		flags.Text("pull", "", `Pull image before running ("always"|"missing"|"never")`),
-		flags.Toggle("quiet", "q", "Don't print anything to STDOUT"),
-		flags.Toggle("quiet-pull", "", "Pull without printing progress information"),
-		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		flags.Toggle("rm", "", "Automatically remove the container when it exits"),
-		flags.Toggle("service-ports", "P", "Run command with all service's ports enabled and mapped to the host"),
-		flags.Toggle("use-aliases", "", "Use the service's network useAliases in the network(s) the container connects to"),
-		flags.Text("user", "u", "Run as specified username or uid"),
-		flags.List("volume", "v", "Bind mount a volume"),
-		flags.Text("workdir", "w", "Working directory inside the container"))
+		opts.List("label", "l", "Add or override a label"),
+		opts.Text("name", "", "Assign a name to the container"),
+		opts.Toggle("no-TTY", "T", "Disable pseudo-TTY allocation (default: auto-detected)"),
+		opts.Toggle("no-deps", "", "Don't start linked services"),
+		opts.List("publish", "p", "Publish a container's port(s) to the host"),
+		opts.Text("pull", "", `Pull image before running ("always"|"missing"|"never")`),
+		opts.Toggle("quiet", "q", "Don't print anything to STDOUT"),
+		opts.Toggle("quiet-pull", "", "Pull without printing progress information"),
+		opts.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		opts.Toggle("rm", "", "Automatically remove the container when it exits"),
+		opts.Toggle("service-ports", "P", "Run command with all service's ports enabled and mapped to the host"),
+		opts.Toggle("use-aliases", "", "Use the service's network useAliases in the network(s) the container connects to"),
+		opts.Text("user", "u", "Run as specified username or uid"),
+		opts.List("volume", "v", "Bind mount a volume"),
+		opts.Text("workdir", "w", "Working directory inside the container"))
 	v.Mixed, v.Starts, v.Enters = false, true, true
 	return v
 }
@@ -206,10 +205,10 @@ func (t *Tool) override(c *cli.Context, v *Verb, s *types.ServiceConfig, tty, st
 func newCp(t *Tool) *Verb {
 	return composeVerb(t, "Copy files/folders between a service container and the local filesystem", "SERVICE:SRC_PATH DEST_PATH|- | SRC_PATH|- SERVICE:DEST_PATH", 2, 2,
 		func(c *cli.Context, v *Verb) error { return composeCp(t, c) },
-		flags.Toggle("all", "", "Include containers created by the run command"),
-		flags.Toggle("archive", "a", "Archive mode (copy all uid/gid information)"),
-		flags.Toggle("follow-link", "L", "Always follow symbol link in SRC_PATH"),
-		flags.Number("index", "", "Index of the container if service has multiple replicas"))
+		opts.Toggle("all", "", "Include containers created by the run command"),
+		opts.Toggle("archive", "a", "Archive mode (copy all uid/gid information)"),
+		opts.Toggle("follow-link", "L", "Always follow symbol link in SRC_PATH"),
+		opts.Number("index", "", "Index of the container if service has multiple replicas"))
 }
 
 func composeCp(t *Tool, c *cli.Context) error {

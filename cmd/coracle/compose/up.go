@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"coracle/cmd/coracle/flags"
 	"coracle/cmd/coracle/narrate"
+	"coracle/cmd/coracle/opts"
 	"coracle/engine"
 	"coracle/group"
 	"coracle/group/act"
@@ -27,14 +27,14 @@ import (
 
 func createFlags() []cli.Flag {
 	return []cli.Flag{
-		flags.Toggle("force-recreate", "", "Recreate containers even if their configuration and image haven't changed"),
-		flags.Toggle("no-recreate", "", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
+		opts.Toggle("force-recreate", "", "Recreate containers even if their configuration and image haven't changed"),
+		opts.Toggle("no-recreate", "", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
 		&cli.StringFlag{Name: "pull", Usage: `Pull image before running ("always"|"missing"|"never") (default "policy")`},
-		flags.Toggle("quiet-pull", "", "Pull without printing progress information"),
-		flags.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
-		flags.List("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
-		flags.Toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
-		flags.Toggle("no-build", "", "Don't build an image, even if it's policy"),
+		opts.Toggle("quiet-pull", "", "Pull without printing progress information"),
+		opts.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"),
+		opts.List("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
+		opts.Toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
+		opts.Toggle("no-build", "", "Don't build an image, even if it's policy"),
 	}
 }
 
@@ -42,23 +42,23 @@ func newUp(t *Tool) *Verb {
 	return composeVerb(t, "Create and start containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return up(t, c) },
 		append(createFlags(),
-			flags.Toggle("abort-on-container-exit", "", "Stops all containers if any container was stopped. Incompatible with -d"),
-			flags.Toggle("abort-on-container-failure", "", "Stops all containers if any container exited with failure. Incompatible with -d"),
-			flags.Toggle("always-recreate-deps", "", "Recreate dependent containers. Incompatible with --no-recreate."),
-			flags.List("attach", "", "Restrict attaching to the specified services. Incompatible with --attach-dependencies."),
-			flags.Toggle("attach-dependencies", "", "Automatically attach to log output of dependent services"),
-			flags.Toggle("detach", "d", "Detached mode: Run containers in the background"),
-			flags.Text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
-			flags.List("no-attach", "", "Do not attach (stream logs) to the specified services"),
-			flags.Toggle("no-color", "", "Produce monochrome output"),
-			flags.Toggle("no-deps", "", "Don't start linked services"),
-			flags.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
-			flags.Toggle("no-start", "", "Don't start the services after creating them"),
-			flags.Toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
-			flags.Number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
-			flags.Toggle("timestamps", "", "Show timestamps"),
-			flags.Toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
-			flags.Number("wait-timeout", "", "Maximum duration in seconds to wait for the project to be running|healthy"),
+			opts.Toggle("abort-on-container-exit", "", "Stops all containers if any container was stopped. Incompatible with -d"),
+			opts.Toggle("abort-on-container-failure", "", "Stops all containers if any container exited with failure. Incompatible with -d"),
+			opts.Toggle("always-recreate-deps", "", "Recreate dependent containers. Incompatible with --no-recreate."),
+			opts.List("attach", "", "Restrict attaching to the specified services. Incompatible with --attach-dependencies."),
+			opts.Toggle("attach-dependencies", "", "Automatically attach to log output of dependent services"),
+			opts.Toggle("detach", "d", "Detached mode: Run containers in the background"),
+			opts.Text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
+			opts.List("no-attach", "", "Do not attach (stream logs) to the specified services"),
+			opts.Toggle("no-color", "", "Produce monochrome output"),
+			opts.Toggle("no-deps", "", "Don't start linked services"),
+			opts.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
+			opts.Toggle("no-start", "", "Don't start the services after creating them"),
+			opts.Toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
+			opts.Number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
+			opts.Toggle("timestamps", "", "Show timestamps"),
+			opts.Toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
+			opts.Number("wait-timeout", "", "Maximum duration in seconds to wait for the project to be running|healthy"),
 		)...)
 }
 
@@ -86,7 +86,7 @@ func newScale(t *Tool) *Verb {
 			}
 			_, err = bringUp(c.Context, t, names, !c.Bool("no-deps"), o, upWork{})
 			return err
-		}, flags.Toggle("no-deps", "", "Don't start linked services"))
+		}, opts.Toggle("no-deps", "", "Don't start linked services"))
 }
 
 // scales reads SERVICE=NUM.

@@ -1,6 +1,4 @@
-// Package flags makes the flags of commands as Docker's are: none of their
-// values is split at commas.
-package flags
+package opts
 
 import "github.com/urfave/cli/v2"
 
