@@ -151,9 +151,7 @@ func (pl *planner) service(name string) (*Service, error) {
 		return nil, fmt.Errorf("service %q has container_name %q and %d replicas: a name can be had once; remove container_name or scale to 1", name, s.ContainerName, want)
 	}
 	have, half := pl.halves(pl.s.Of(name))
-	for _, c := range half {
-		out.Steps = append(out.Steps, c)
-	}
+	out.Steps = append(out.Steps, half...)
 	order, why, err := pl.order(&s, have)
 	if err != nil {
 		return nil, err
