@@ -159,7 +159,10 @@ func TestShared(t *testing.T) {
 }
 
 func TestOneName(t *testing.T) {
-	p := project(t, "services: {web: {image: box, container_name: one, scale: 2}}\n")
+	p := project(t, "services: {web: {image: box, container_name: one}}\n")
+	w := p.Services["web"]
+	w.SetScale(2)
+	p.Services["web"] = w
 	if _, err := Up(p, Observe(nil), Options{}); err == nil || !strings.Contains(err.Error(), "a name can be had once") {
 		t.Errorf("got %v", err)
 	}
