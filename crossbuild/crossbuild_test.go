@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"coracle/backends/limits/limitstest"
 	"coracle/crossbuild/inspect"
 	"coracle/crossbuild/proof"
 	"coracle/crossbuild/target"
@@ -181,6 +182,7 @@ func TestDebInstalls(t *testing.T) {
 	state := t.TempDir()
 	t.Setenv("CORACLE_ROOT", filepath.Join(state, "root"))
 	t.Setenv("CORACLE_RUN", filepath.Join(state, "run"))
+	t.Cleanup(func() { limitstest.Unmount(filepath.Join(state, "run")) })
 	coracle := filepath.Join(o.dir, native.File())
 	command(t, ".", coracle, "import", tree, "debian")
 	out := command(t, ".", coracle, "run", "--rm", "--network", "none", "-v", o.dir+":/dist:ro", "debian", "sh", "-ec", `

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"coracle/backends/limits/limitstest"
+
+	"golang.org/x/sys/unix"
 )
 
 // world is where an init example is tried: the product, state of its own, and a
@@ -41,6 +46,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Setenv("CORACLE_ROOT", filepath.Join(dir, "root"))
 	t.Setenv("CORACLE_RUN", filepath.Join(dir, "run"))
+	t.Cleanup(func() { limitstest.Unmount(filepath.Join(dir, "run")) })
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	t.Cleanup(func() {
 		exec.Command(w.bin, "rm", "-f", w.name).Run()
@@ -203,6 +209,9 @@ func TestRunit(t *testing.T) {
 
 func TestSupervisord(t *testing.T) {
 	needs(t, "supervisord")
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &unix.Rlimit{}); errors.Is(err, unix.ENOSYS) {
+		t.Skip("missing feature: prlimit64(2), which supervisord's Python calls")
+	}
 	w := newWorld(t)
 	conf := w.example("supervisord/coracle-web.conf", "web.conf")
 	main := filepath.Join(w.dir, "supervisord.conf")

@@ -146,8 +146,10 @@ func emulated(ctx context.Context, binary, work string, t target.Target) (string
 	}
 	how := filepath.Base(emulator) + " -cpu " + t.CPU
 	out, err := inside(ctx, syscall.CLONE_NEWUSER, Name, binary, t.GOARCH, work, emulator, t.CPU)
-	if err != nil && strings.Contains(string(out), errMount.Error()) {
-		// Before 6.7 there is one instance, the machine's.
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || strings.Contains(string(out), errMount.Error())) {
+		// Before 6.7 there is one instance, the machine's; before 3.8 there are no
+		// user namespaces.
 		how += ", handler of the machine"
 		out, err = inside(ctx, 0, Name, binary, t.GOARCH, work, emulator, t.CPU)
 	}
