@@ -1,6 +1,6 @@
 // Command gendocs writes the reference of coracle's commands as Markdown and
-// as man pages. With -check it writes nothing and fails where a file differs
-// from what it would write.
+// as man pages, and examples of units. With -check it writes nothing and fails
+// where a file differs from what it would write.
 package main
 
 import (
@@ -12,13 +12,14 @@ import (
 	"strings"
 
 	"coracle/cmd/coracle/command"
+	"coracle/supervise"
 
 	"github.com/cpuguy83/go-md2man/v2/md2man"
 )
 
 func main() {
 	check := flag.Bool("check", false, "compare instead of writing")
-	dir := flag.String("dir", "docs", "where the documentation is")
+	dir := flag.String("dir", ".", "where the tree is")
 	flag.Parse()
 	if err := generate(*dir, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "gendocs:", err)
@@ -26,34 +27,51 @@ func main() {
 	}
 }
 
+// page is one file of ours.
+type page struct {
+	text []byte
+	mode os.FileMode
+}
+
 func generate(dir string, check bool) error {
-	files := pages()
+	files, err := pages()
+	if err != nil {
+		return err
+	}
 	if check {
 		return compare(dir, files)
 	}
-	for name, text := range files {
+	for name, p := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, text, 0o644); err != nil {
+		if err := os.WriteFile(path, p.text, p.mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, p.mode); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func compare(dir string, files map[string][]byte) error {
-	for name, text := range files {
-		have, err := os.ReadFile(filepath.Join(dir, name))
+func compare(dir string, files map[string]page) error {
+	for name, p := range files {
+		path := filepath.Join(dir, name)
+		have, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		if !bytes.Equal(have, text) {
-			return fmt.Errorf("%s is out of date: run 'go run ./cmd/gendocs'", filepath.Join(dir, name))
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(have, p.text) || st.Mode()&0o100 != p.mode&0o100 {
+			return fmt.Errorf("%s is out of date: run 'go run ./cmd/gendocs'", path)
 		}
 	}
-	for _, pattern := range []string{"reference/*.md", "man/*.1"} {
+	for _, pattern := range []string{"docs/reference/*.md", "docs/man/*.1", "contrib/init/*/*", "contrib/init/*/*/*", "contrib/init/*/*/*/*"} {
 		have, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
@@ -63,6 +81,9 @@ func compare(dir string, files map[string][]byte) error {
 			if err != nil {
 				return err
 			}
+			if st, err := os.Stat(path); err != nil || st.IsDir() {
+				continue
+			}
 			if _, ok := files[name]; !ok {
 				return fmt.Errorf("%s is of a command that is gone: delete it", path)
 			}
@@ -71,8 +92,25 @@ func compare(dir string, files map[string][]byte) error {
 	return nil
 }
 
-// pages are all files, by name below the documentation's directory.
-func pages() map[string][]byte {
+// pages are all files, by name in the tree.
+func pages() (map[string]page, error) {
+	all := map[string]page{}
+	for name, text := range documents() {
+		all["docs/"+name] = page{text, 0o644}
+	}
+	units, err := supervise.Example()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range units {
+		all["contrib/init/"+f.Path] = page{[]byte(f.Text), f.Mode}
+	}
+	return all, nil
+}
+
+// documents are those of the commands, by name below the directory of the
+// documentation.
+func documents() map[string][]byte {
 	globals, commands := command.Docs()
 	files := map[string][]byte{}
 	var index, list strings.Builder

@@ -10,7 +10,7 @@ tests="skopeo:skopeo docker-registry:docker-registry umoci:umoci mmdebstrap:mmde
 e2fsprogs:mkfs.ext4 xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs gcc:gcc libc6-dev:/usr/include/stdio.h
 docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl strace:strace
 procps:ps iproute2:ip xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
-runit:runsv supervisor:supervisord zsh:zsh fish:fish rsyslog:rsyslogd
+runit:runsv supervisor:supervisord s6:s6-svscan zsh:zsh fish:fish rsyslog:rsyslogd
 qemu-system-x86:qemu-system-x86_64 qemu-system-arm:qemu-system-aarch64
 make:make bc:bc flex:flex bison:bison patch:patch debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg"
 bench="podman:podman runc:runc bubblewrap:bwrap"

@@ -17,7 +17,7 @@ import (
 // hint says what the user may do about an error; "" when nothing is known to
 // help. All hints are here: libraries return facts.
 func (t *tool) hint(err error) string {
-	for _, match := range []func(error) string{installHint, platformHint, t.rungHint, programHint, imageHint, containerHint, machineHint} {
+	for _, match := range []func(error) string{installHint, unitsHint, platformHint, t.rungHint, programHint, imageHint, containerHint, machineHint} {
 		if h := match(err); h != "" {
 			return h
 		}
