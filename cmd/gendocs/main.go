@@ -20,7 +20,15 @@ import (
 func main() {
 	check := flag.Bool("check", false, "compare instead of writing")
 	dir := flag.String("dir", ".", "where the tree is")
+	docker := flag.String("docker", "", "write docker.tsv anew from this client of Docker's")
 	flag.Parse()
+	if *docker != "" {
+		if err := writeDocker(*docker); err != nil {
+			fmt.Fprintln(os.Stderr, "gendocs:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := generate(*dir, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "gendocs:", err)
 		os.Exit(1)
@@ -31,6 +39,15 @@ func main() {
 type page struct {
 	text []byte
 	mode os.FileMode
+}
+
+// writeDocker writes the data file, which the next run reads.
+func writeDocker(docker string) error {
+	data, err := askDocker(docker)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("cmd/gendocs/docker.tsv", data, 0o644)
 }
 
 func generate(dir string, check bool) error {
@@ -95,7 +112,11 @@ func compare(dir string, files map[string]page) error {
 // pages are all files, by name in the tree.
 func pages() (map[string]page, error) {
 	all := map[string]page{}
-	for name, text := range documents() {
+	docs, err := documents()
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range docs {
 		all["docs/"+name] = page{text, 0o644}
 	}
 	units, err := supervise.Example()
@@ -110,7 +131,7 @@ func pages() (map[string]page, error) {
 
 // documents are those of the commands, by name below the directory of the
 // documentation.
-func documents() map[string][]byte {
+func documents() (map[string][]byte, error) {
 	globals, commands := command.Docs()
 	files := map[string][]byte{}
 	var index, list strings.Builder
@@ -129,7 +150,9 @@ func documents() map[string][]byte {
 	files["man/coracle.1"] = md2man.Render(fmt.Appendf(nil,
 		"%% coracle 1 \"\" coracle \"coracle manual\"\n\n# NAME\ncoracle - run containers on any Linux, with one file and no daemon\n\n# SYNOPSIS\n**coracle** [OPTIONS] COMMAND [ARG...]\n\n# COMMANDS\n%s\n# GLOBAL OPTIONS\n%s\n# EXIT STATUS\n\n```\n%s```\n",
 		list.String(), terms(globals), rows))
-	return files
+	var err error
+	files["flags.md"], err = flagTable(globals, commands)
+	return files, err
 }
 
 func reference(c command.Doc) string {

@@ -143,6 +143,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "root", EnvVars: []string{"CORACLE_ROOT"}, Usage: "`dir` Where images and containers are kept"},
 		&cli.StringFlag{Name: "run", EnvVars: []string{"CORACLE_RUN"}, Usage: "`dir` Where is kept what does not outlive a boot"},
 		&cli.StringSliceFlag{Name: "backend", KeepSpace: true, Usage: "`wish` Rungs to take, by name: rootfs=copy,isolation=chroot (environment: CORACLE_BACKEND)"},
+		&cli.StringFlag{Name: "config", Usage: "Location of client config files (environment: DOCKER_CONFIG)"},
 		&cli.BoolFlag{Name: "strict", EnvVars: []string{"CORACLE_STRICT"}, Usage: "Fail where a rung cannot honour an option, instead of warning"},
 		&cli.BoolFlag{Name: "debug", Aliases: []string{"D"}, Usage: "Print what an error was made of"},
 		&cli.StringFlag{Name: "log-level", Aliases: []string{"l"}, Value: "info", Usage: `Which messages to print ("debug", "info", "warn", "error", "fatal")`},
@@ -162,7 +163,7 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 	case errors.Is(err, argv.ErrHelp):
 		return t.help(rest)
 	case err != nil:
-		return t.fail(nil, usage("", refusal(err)))
+		return t.fail(nil, usage("", refusal("", err)))
 	case slices.Contains(globals, "--version=true"):
 		printShortVersion(t.Out)
 		return 0
@@ -174,7 +175,7 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 		case errors.Is(err, argv.ErrHelp):
 			return t.help([]string{"compose"})
 		case err != nil:
-			return t.fail(nil, usage("compose", refusal(err)))
+			return t.fail(nil, usage("compose", refusal("", err)))
 		}
 	}
 	e, spelling, operands := find(rest)
@@ -197,7 +198,7 @@ func (t *tool) run(ctx context.Context, e *entry, globals, args []string) int {
 		return 0
 	}
 	if err != nil {
-		return t.fail(v, usage(t.spelling, refusal(err)))
+		return t.fail(v, usage(t.spelling, refusal(t.spelling, err)))
 	}
 	if err := v.arity(len(operands)); err != nil {
 		return t.fail(v, err)
@@ -264,6 +265,9 @@ func (t *tool) app(v *verb, words []string) *cli.App {
 const tagline = "Run containers on any Linux, with one file and no daemon"
 
 func (t *tool) globals(c *cli.Context) error {
+	if dir := c.String("config"); dir != "" {
+		os.Setenv("DOCKER_CONFIG", dir)
+	}
 	t.debug = c.Bool("debug") || c.String("log-level") == "debug"
 	wish, err := backends.MergeWish(os.Getenv("CORACLE_BACKEND"), c.StringSlice("backend")...)
 	if err != nil {

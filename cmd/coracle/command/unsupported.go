@@ -7,15 +7,15 @@ import (
 	"coracle/cmd/coracle/argv"
 )
 
-// refusal names a flag of Docker's that coracle does not have, so that nobody
+// refusal names a flag of a command of Docker's that coracle does not have, so that nobody
 // takes it for a typing error. Other errors stay as they are.
-func refusal(err error) error {
+func refusal(command string, err error) error {
 	var unknown *argv.UnknownError
 	if !errors.As(err, &unknown) {
 		return err
 	}
 	name := longName(unknown.Name)
-	if why := missing(name); why != "" {
+	if why := Missing(command, name); why != "" {
 		return fmt.Errorf("flag --%s is not supported: %s", name, why)
 	}
 	return err
@@ -42,8 +42,6 @@ func missing(name string) string {
 		return "containers have the host's network or none"
 	case "host", "context", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify":
 		return "there is no daemon to connect to"
-	case "config":
-		return "no client configuration is read"
 	case "kernel-memory":
 		return "Linux deprecated this limit, and Docker ignores it since API 1.42"
 	case "gpus":
@@ -54,6 +52,8 @@ func missing(name string) string {
 		return "in the foreground coracle is the container's parent and stays: use run -d, then attach"
 	case "platform":
 		return "it is done for all platforms"
+	case "disable-content-trust":
+		return "there is no content trust, which Docker retires, to disable"
 	case "cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops":
 		return "it is for Windows"
 	}
