@@ -107,7 +107,7 @@ func (k *checks) run(stop <-chan struct{}) {
 		}
 		l.mu.Unlock()
 		if changed {
-			happened(l.e, l.c, events.Action("health_status: "+string(status)))
+			l.tell(events.Action("health_status: " + string(status)))
 		}
 	}
 }

@@ -356,35 +356,3 @@ func TestDamaged(t *testing.T) {
 }
 
 // TestMonitorMemory holds a detached monitor to its private memory.
-func TestMonitorMemory(t *testing.T) {
-	h := newHarness(t, "")
-	id := h.create(wanted{args: []string{"sleep", "60"}})
-	if err := h.open().Start(context.Background(), id); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(200 * time.Millisecond)
-	c, err := h.store.Load(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.State()
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.Monitor))
-	if err != nil {
-		t.Skip("needs smaps_rollup: " + err.Error())
-	}
-	var private int
-	for _, line := range strings.Split(string(data), "\n") {
-		var kb int
-		if strings.HasPrefix(line, "Private_") {
-			fmt.Sscanf(line[strings.Index(line, ":")+1:], "%d", &kb)
-			private += kb
-		}
-	}
-	t.Logf("%d KiB private", private)
-	if private > 6<<10 {
-		t.Errorf("%d KiB of private memory", private)
-	}
-}

@@ -23,6 +23,15 @@ func happened(e *Engine, c *record.Container, what events.Action, more ...string
 	e.journal.Log("container", what, c.ID, all)
 }
 
+// tell is happened for a monitor, whose container may have another name by now.
+func (l *life) tell(what events.Action, more ...string) {
+	c := l.c
+	if now, err := l.e.store.Load(c.ID); err == nil {
+		c = now
+	}
+	happened(l.e, c, what, more...)
+}
+
 // EventQuery says which events are wanted.
 type EventQuery = events.Query
 

@@ -120,7 +120,7 @@ func (l *life) kill(sig syscall.Signal, o order) error {
 		l.c.SetState(l.state, false)
 		l.checks.begin()
 	}
-	happened(l.e, l.c, "kill", "signal", strconv.Itoa(int(sig)))
+	l.tell("kill", "signal", strconv.Itoa(int(sig)))
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (l *life) pause(on bool) error {
 		l.checks.begin()
 	}
 	l.c.SetState(l.state, false)
-	happened(l.e, l.c, word)
+	l.tell(word)
 	return nil
 }
 

@@ -134,6 +134,13 @@ func Update(ctx context.Context, e *Engine, ref string, u container.UpdateConfig
 	if err := container.ValidateRestartPolicy(u.RestartPolicy); err != nil {
 		return nil, invalid(err)
 	}
+	asked := u.Resources
+	if asked.Memory == 0 {
+		asked.MemorySwap = 0 // it goes with the memory that is set already
+	}
+	if err := validateResources(&asked); err != nil {
+		return nil, err
+	}
 	if err := keep.Overlay(c.HostConfig, &u); err != nil {
 		return nil, fail(Conflict, err, "Cannot update container %s: %v", c.ID, err)
 	}

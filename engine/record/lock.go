@@ -120,7 +120,8 @@ func (c *Container) LockMonitor() (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Alive takes the lock shared, for an instant.
+	// Alive takes the lock shared, for an instant, which a busy machine may make
+	// long: so the state must name a monitor that lives.
 	for tries := 0; ; tries++ {
 		err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -130,7 +131,7 @@ func (c *Container) LockMonitor() (*Lock, error) {
 			f.Close()
 			return nil, err
 		}
-		if tries >= 20 {
+		if tries >= 2 && c.monitored() || tries >= 1000 {
 			f.Close()
 			return nil, ErrBusy
 		}
@@ -153,10 +154,17 @@ func (c *Container) Alive() bool {
 // must speak for it.
 func (c *Container) lostLock() bool {
 	s, err := c.State()
-	if err != nil || !s.Running || s.Monitor == 0 || s.Boot != Boot() {
-		return false
-	}
-	return s.MonitorStart != 0 && StartTime(s.Monitor) == s.MonitorStart
+	return err == nil && s.Running && s.monitored()
+}
+
+// monitored tells whether the process lives that is written down as the monitor.
+func (c *Container) monitored() bool {
+	s, err := c.State()
+	return err == nil && (s.Running || s.Dirty) && s.monitored()
+}
+
+func (s *State) monitored() bool {
+	return s.Monitor != 0 && s.Boot == Boot() && s.MonitorStart != 0 && StartTime(s.Monitor) == s.MonitorStart
 }
 
 // Await blocks until the container has no monitor.

@@ -22,7 +22,7 @@ import (
 func main() {
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
-	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree")
+	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
 	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds, only: *only}
@@ -73,7 +73,15 @@ func (b *bench) run() error {
 	if _, err := os.Stat(b.tree); err != nil {
 		return fmt.Errorf("%w (make test makes it)", err)
 	}
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.many, b.pulls, b.wiring} {
+	if b.only == "life" {
+		for _, step := range []func() error{b.prepare, b.startDocker, b.life} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, b.many, b.pulls, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}

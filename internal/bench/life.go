@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// crowd is how many containers run while life is measured.
+const crowd = 200
+
+// life measures what is done to containers that run: exec beside Docker's, ps of
+// a crowd and stop by their budgets, and the memory of the crowd's monitors.
+func (b *bench) life() error {
+	tools := map[string]string{"coracle": b.coracle}
+	if b.peers["docker"] {
+		tools["docker"] = "docker"
+	}
+	commands := map[string][]string{}
+	for name, tool := range tools {
+		if _, err := sh(tool, "run", "-d", "--name", "bench-exec", "--network", "none", "debian", "sleep", "600"); err != nil {
+			return err
+		}
+		defer sh(tool, "rm", "-f", "bench-exec")
+		commands[name] = []string{tool, "exec", "bench-exec", "true"}
+	}
+	mid, err := b.median(b.rounds, commands)
+	if err != nil {
+		return err
+	}
+	b.compare("exec NAME true", mid)
+	if err := b.stops(); err != nil {
+		return err
+	}
+	return b.crowd()
+}
+
+// stops measures stop of a program that TERM ends at once.
+func (b *bench) stops() error {
+	var times []time.Duration
+	for range b.rounds {
+		id, err := sh(b.coracle, "run", "-d", "--init", "--network", "none", "debian", "sleep", "600")
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		if _, err := sh(b.coracle, "stop", id); err != nil {
+			return err
+		}
+		times = append(times, time.Since(began))
+		if _, err := sh(b.coracle, "rm", id); err != nil {
+			return err
+		}
+	}
+	b.budget("stop of a program that ends by TERM at once", middle(times), 20*time.Millisecond)
+	return nil
+}
+
+func (b *bench) budget(what string, got, limit time.Duration) {
+	b.rows = append(b.rows, row{what, ms(got), "budget", ms(limit), fmt.Sprintf("%.2f", float64(got)/float64(limit))})
+}
+
+// crowd measures ps of many containers, and their monitors.
+func (b *bench) crowd() error {
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var ids []string
+	var failed error
+	slots := make(chan struct{}, 8)
+	for range crowd {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			id, err := sh(b.coracle, "run", "-d", "--network", "none", "debian", "sleep", "600")
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed = err
+				return
+			}
+			ids = append(ids, id)
+		})
+	}
+	wg.Wait()
+	defer func() { sh(b.coracle, append([]string{"rm", "-f"}, ids...)...) }()
+	if failed != nil {
+		return failed
+	}
+	time.Sleep(2 * time.Second) // what the starts set going
+	out, err := exec.Command(b.coracle, "ps", "-q").Output()
+	if err != nil {
+		return err
+	}
+	if n := len(strings.Fields(string(out))); n < crowd {
+		return fmt.Errorf("%d of %d run", n, crowd)
+	}
+	mid, err := b.median(b.rounds, map[string][]string{"coracle": {b.coracle, "ps"}})
+	if err != nil {
+		return err
+	}
+	b.budget(fmt.Sprintf("ps of %d running containers", crowd), mid["coracle"], 30*time.Millisecond)
+	most := 0
+	for _, id := range ids {
+		pid, err := sh(b.coracle, "inspect", "-f", "{{.State.Pid}}", id)
+		if err != nil {
+			return err
+		}
+		kb, err := private(parent(pid))
+		if err != nil {
+			return err
+		}
+		most = max(most, kb)
+	}
+	b.rows = append(b.rows, row{fmt.Sprintf("the largest of %d monitors (private dirty)", crowd), fmt.Sprintf("%.1f MB", float64(most)/1e3), "budget", "6 MB", fmt.Sprintf("%.2f", float64(most)/6e3)})
+	return nil
+}
