@@ -485,15 +485,16 @@ func (l *life) refresh() {
 // just now; unclean, that not all could be cleaned up.
 func (l *life) conclude(code int, unclean error, died ...string) {
 	c, ctx := l.c, context.Background()
-	if !c.HostConfig.AutoRemove || l.kept {
-		if err := c.SetState(l.state, true); err != nil {
+	stays := !c.HostConfig.AutoRemove || l.kept
+	if stays {
+		if err := c.SetState(l.state, false); err != nil {
 			l.e.opt.Warn(fmt.Sprintf("container %s: %v", c.ID[:12], err))
 		}
 	}
 	if died != nil {
 		happened(l.e, c, "die", died...)
 	}
-	if c.HostConfig.AutoRemove && !l.kept && unclean == nil {
+	if !stays && unclean == nil {
 		if err := l.e.sweeper.Discard(ctx, c, true); err != nil {
 			l.e.opt.Warn(fmt.Sprintf("remove container %s: %v", c.ID[:12], err))
 		}
@@ -502,6 +503,11 @@ func (l *life) conclude(code int, unclean error, died ...string) {
 	// for the lock finds the state written.
 	l.mon.Release()
 	l.server.Close(code)
+	if stays {
+		// A power cut from now on leaves the exit code; nobody waits for the disk.
+		// It may be removed already.
+		_ = c.SyncState()
+	}
 }
 
 // target names the container for its isolation driver. With gone, its first

@@ -3,8 +3,11 @@ package engine
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"coracle/engine/record"
@@ -32,23 +35,37 @@ func (e *Engine) all(ctx context.Context) ([]listed, error) {
 		e.sweeper.Clean(ctx, remains)
 	}
 	e.store.Orphans()
-	list := make([]listed, 0, len(ids))
-	for _, id := range ids {
-		c, err := e.store.Load(id)
-		if err != nil {
-			if _, gone := e.store.Find(id); gone == nil {
-				e.opt.Warn(fmt.Sprintf("container %s: %v", id[:12], err))
+	found := make([]listed, len(ids))
+	// Each by itself; most of the time goes into system calls and JSON.
+	var workers sync.WaitGroup
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), 1+len(ids)/16) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
+				found[i] = settled(ctx, e, ids[i])
 			}
-			continue
-		}
-		s, err := e.sweeper.Settle(ctx, c)
-		if err != nil {
-			continue // removed meanwhile
-		}
-		list = append(list, listed{c, s})
+		})
 	}
+	workers.Wait()
+	list := slices.DeleteFunc(found, func(l listed) bool { return l.c == nil })
 	slices.SortFunc(list, func(a, b listed) int { return b.c.Created.Compare(a.c.Created) })
 	return list, nil
+}
+
+// settled reads one container, settled; none where it is gone meanwhile.
+func settled(ctx context.Context, e *Engine, id string) (l listed) {
+	c, err := e.store.Load(id)
+	if err != nil {
+		if _, gone := e.store.Find(id); gone == nil {
+			e.opt.Warn(fmt.Sprintf("container %s: %v", id[:12], err))
+		}
+		return l
+	}
+	s, err := e.sweeper.Settle(ctx, c)
+	if err != nil {
+		return l
+	}
+	return listed{c, s}
 }
 
 // List lists containers, newest first.

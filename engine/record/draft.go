@@ -140,6 +140,10 @@ func (s *Store) Detach(c *Container) error {
 		return err
 	}
 	c.dir = aside
+	// It may have been renamed since it was read. From here on it cannot be.
+	if now, err := s.load(removingPrefix + c.ID); err == nil {
+		c.Name = now.Name
+	}
 	return s.free(c)
 }
 

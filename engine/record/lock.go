@@ -141,12 +141,17 @@ func (c *Container) LockMonitor() (*Lock, error) {
 
 // Alive tells whether the container has a monitor.
 func (c *Container) Alive() bool {
-	f, err := os.OpenFile(c.lockPath(), os.O_RDONLY, 0)
+	fd, err := open(c.lockPath())
 	if err != nil {
 		return c.lostLock()
 	}
-	defer f.Close()
-	return errors.Is(flock(f, unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+	defer unix.Close(fd)
+	for {
+		err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+		if err != unix.EINTR {
+			return err == unix.EWOULDBLOCK
+		}
+	}
 }
 
 // lostLock: the directory of what does not outlive a boot can be taken away

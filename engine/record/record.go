@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -167,13 +168,62 @@ func (c *Container) State() (State, error) {
 	return s, err
 }
 
-// SetState writes state.json. durable waits until it is on the disk.
+// SetState writes state.json. durable waits until it is on the disk. Where that is
+// full, the new state takes the old one's place.
 func (c *Container) SetState(s State, durable bool) error {
-	return writeJSON(filepath.Join(c.dir, "state.json"), &s, durable)
+	path := filepath.Join(c.dir, "state.json")
+	data, err := json.Marshal(&s)
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	err = WriteFile(path, data, 0o600, durable)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		if overwrite(path, data) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// overwrite writes into the blocks that a file has. Blanks cover what is left of the
+// old text, so that there is JSON at any moment.
+func overwrite(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	n := len(data)
+	for int64(len(data)) < st.Size() {
+		data = append(data, ' ')
+	}
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Truncate(int64(n))
+}
+
+// SyncState waits until the state that was written last is on the disk.
+func (c *Container) SyncState() error {
+	f, err := os.Open(filepath.Join(c.dir, "state.json"))
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	f.Close()
+	if err != nil {
+		return err
+	}
+	return SyncDir(c.dir)
 }
 
 func readJSON(path string, v any) error {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return err
 	}

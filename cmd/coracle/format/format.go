@@ -141,7 +141,9 @@ func Write[T any](w io.Writer, l List, rows []T) error {
 		}
 		return nil
 	}
-	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	// It writes cell by cell.
+	var page bytes.Buffer
+	tw := tabwriter.NewWriter(&page, 10, 1, 3, ' ', 0)
 	head, err := template.New("").Funcs(functions()).Funcs(headerFunctions()).Parse(unescape(text))
 	if err != nil {
 		return fmt.Errorf("failed to parse template: %w", err)
@@ -154,7 +156,11 @@ func Write[T any](w io.Writer, l List, rows []T) error {
 			return err
 		}
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err = w.Write(page.Bytes())
+	return err
 }
 
 // line prints one row whole or not at all.
