@@ -27,6 +27,7 @@ type Options struct {
 	EnvFiles   []string
 	Profiles   []string
 	Compatible bool // names with "_"
+	All        bool // networks and volumes too that no service uses
 	Stdin      io.Reader
 	Warn       func(string)
 
@@ -65,6 +66,9 @@ func Load(ctx context.Context, o Options, services ...string) (*Project, error) 
 	}
 	if err := p.narrow(services); err != nil {
 		return nil, explain(err)
+	}
+	if !o.All {
+		p.Project = p.WithoutUnnecessaryResources()
 	}
 	if !o.NoConsistency {
 		if err := project.CheckContainerNameUnicity(); err != nil {

@@ -89,7 +89,6 @@ func imageNames(p *load.Project) []string {
 }
 
 func configHash(t *Tool, c *cli.Context) error {
-	t.project.NoEnvironment = true
 	p, err := t.project.load(c.Context, t)
 	if err != nil {
 		return err

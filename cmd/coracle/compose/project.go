@@ -30,7 +30,6 @@ type Project struct {
 	ansi     string
 	parallel int
 	dryRun   bool
-	all      bool // --all-resources
 }
 
 // Flags stand between `compose` and its command.
@@ -94,7 +93,7 @@ func (p *Project) set(name, value string, envFiles *[]string) {
 	case "dry-run":
 		p.dryRun = yes
 	case "all-resources":
-		p.all = yes
+		p.All = yes
 	case "progress":
 		p.progress = value
 	case "ansi":
