@@ -123,6 +123,13 @@ func (r *running) service(ctx context.Context, s *plan.Service) error {
 	service := r.p.Services[s.Name]
 	var plain, rolling []plan.Step
 	for _, step := range s.Steps {
+		if step.Action == plan.Finish || step.Action == plan.Remove && step.Old.Half() {
+			// What was broken off comes first: it has names that are needed.
+			if err := r.one(ctx, &service, step); err != nil {
+				return err
+			}
+			continue
+		}
 		if step.Action == plan.Recreate && service.Deploy != nil && service.Deploy.UpdateConfig != nil && step.Old.Running() {
 			rolling = append(rolling, step)
 		} else {
@@ -153,7 +160,7 @@ func (r *running) one(ctx context.Context, s *types.ServiceConfig, step plan.Ste
 	case plan.Remove:
 		return r.discard(ctx, step.Old, r.opt.Timeout, false)
 	case plan.Finish:
-		return r.Engine.Rename(ctx, step.Old.ID, step.Container)
+		return r.Engine.Rename(ctx, step.Old.ID, step.Container) // it is kept by a step of its own
 	case plan.Leave:
 		if step.Old.Running() {
 			r.event(id, Done, "Running")

@@ -8,9 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -27,19 +25,18 @@ import (
 // Engine is an engine as groups see it.
 type Engine struct {
 	*engine.Engine
-	root string
 	warn func(string)
 	once sync.Once
 }
 
 var _ act.Engine = (*Engine)(nil)
 
-// New makes groups of e, whose durable state is below root.
-func New(e *engine.Engine, root string, warn func(string)) *Engine {
+// New makes groups of e.
+func New(e *engine.Engine, warn func(string)) *Engine {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return &Engine{Engine: e, root: root, warn: warn}
+	return &Engine{Engine: e, warn: warn}
 }
 
 // Make creates a container and puts its secrets and configs into it.
@@ -161,26 +158,22 @@ func (e *Engine) RemoveNetwork(_ context.Context, name string) error {
 }
 
 // Volumes lists the volumes.
-func (e *Engine) Volumes(context.Context) (map[string]map[string]string, error) {
-	list, err := os.ReadDir(filepath.Join(e.root, "volumes"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+func (e *Engine) Volumes(ctx context.Context) (map[string]map[string]string, error) {
+	list, err := engine.VolumeList(ctx, e.Engine, nil)
 	out := map[string]map[string]string{}
-	for _, d := range list {
-		out[d.Name()] = nil
+	for _, v := range list {
+		out[v.Name] = v.Labels
 	}
 	return out, err
 }
 
-// MakeVolume makes a volume; without labels there is nothing to be made before
-// a container has it.
-func (e *Engine) MakeVolume(context.Context, volume.CreateRequest) error { return nil }
+// MakeVolume makes a volume.
+func (e *Engine) MakeVolume(_ context.Context, r volume.CreateRequest) error {
+	_, err := engine.VolumeCreate(e.Engine, r)
+	return err
+}
 
 // RemoveVolume removes a volume.
-func (e *Engine) RemoveVolume(_ context.Context, name string) error {
-	if name != filepath.Base(name) || name == ".." || name == "." {
-		return fmt.Errorf("volume %q: invalid name", name)
-	}
-	return os.RemoveAll(filepath.Join(e.root, "volumes", name))
+func (e *Engine) RemoveVolume(ctx context.Context, name string) error {
+	return engine.VolumeRemove(ctx, e.Engine, name, false)
 }

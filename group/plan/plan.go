@@ -200,8 +200,10 @@ func (pl *planner) halves(have []*Container) (whole []*Container, steps []Step) 
 			continue
 		}
 		s := pl.p.Services[c.Service]
-		steps = append(steps, Step{Action: Finish, Container: model.Name(pl.p, &s, c.Number), Number: c.Number, Old: c, Why: "a recreation was broken off"})
-		whole = append(whole, c)
+		named := *c
+		named.Name = model.Name(pl.p, &s, c.Number)
+		steps = append(steps, Step{Action: Finish, Container: named.Name, Number: c.Number, Old: &named, Why: "a recreation was broken off"})
+		whole = append(whole, &named)
 	}
 	return whole, steps
 }

@@ -57,6 +57,17 @@ if [ ! -s "$tree" ] && [ "$(id -u)" = 0 ]; then
 	mv "$tree.part" "$tree"
 fi
 
+# The programs that people's Compose files run, without what nobody reads there:
+# PostgreSQL's compiler alone is a third of it, and it does without.
+services=build/services.tar
+if [ ! -s "$services" ] && [ "$(id -u)" = 0 ]; then
+	echo "making $services"
+	mmdebstrap --quiet --format=tar --variant=minbase --include=nginx-light,redis-server,redis-tools,postgresql \
+		--customize-hook='rm -rf "$1"/usr/share/doc "$1"/usr/share/man "$1"/usr/share/locale "$1"/usr/share/info "$1"/usr/lib/*/libLLVM* "$1"/usr/lib/postgresql/*/lib/bitcode "$1"/var/lib/postgresql/*/main' \
+		"$(. /etc/os-release && echo "$VERSION_CODENAME")" "$services.part"
+	mv "$services.part" "$services"
+fi
+
 # docker compose, to compare with: this Debian has none, a newer one has. Its
 # packages are read with a configuration of their own, and nothing is installed.
 compose=build/compose

@@ -133,7 +133,7 @@ func (p *Project) session(ctx context.Context, t *Tool, title string) (s *group.
 	if err != nil {
 		return nil, nil, err
 	}
-	root, run, err := engine.Places(t.Options())
+	_, run, err := engine.Places(t.Options())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -145,7 +145,7 @@ func (p *Project) session(ctx context.Context, t *Tool, title string) (s *group.
 	if err != nil {
 		return nil, nil, err
 	}
-	a := act.New(live.New(eng, root, t.Warn), p.parallel, show.Show)
+	a := act.New(live.New(eng, t.Warn), p.parallel, show.Show)
 	return &group.Session{Actor: a, Run: run, Warn: t.Warn}, show.Close, nil
 }
 
