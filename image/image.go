@@ -75,6 +75,8 @@ type API interface {
 	// Remove untags ref, or deletes the image when ref is an ID or its last
 	// tag; it returns Docker's lines: "Untagged: …", "Deleted: …".
 	Remove(ctx context.Context, ref string, opt RemoveOptions) ([]string, error)
+	// Manifest is the manifest that a push of img sends.
+	Manifest(img *Image) (ocispec.Descriptor, []byte, error)
 	// Save writes images as `docker save` does.
 	Save(ctx context.Context, w io.Writer, refs []string, opt SaveOptions) error
 }

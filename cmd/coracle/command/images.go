@@ -89,6 +89,12 @@ func imageFilter(ctx context.Context, eng *engine.Engine, filters map[string][]s
 					have, ok := i.Config.Config.Labels[key]
 					return ok && (!exact || have == val)
 				})
+			case "until":
+				t, err := since(value)
+				if err != nil {
+					return nil, fmt.Errorf("invalid filter 'until=%s': %w", value, err)
+				}
+				tests = append(tests, func(i *image.Image) bool { return i.Created.Before(t) })
 			case "before", "since":
 				other, err := eng.Images().Get(ctx, value, "")
 				if err != nil {

@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"time"
 
+	"coracle/backends"
 	"coracle/cmd/coracle/format"
 	"coracle/engine"
 	"coracle/image"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	imagetypes "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/storage"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
 )
 
@@ -104,7 +108,7 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	img, err := eng.Images().Get(c.Context, ref, c.String("platform"))
 	switch {
 	case err == nil:
-		return describeImage(img), nil
+		return describeImage(eng, img), nil
 	case kind == "" && errors.Is(err, image.ErrNotFound):
 		if v, err := engine.VolumeInspect(eng, ref); err == nil {
 			return v, nil
@@ -114,31 +118,19 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	return nil, err
 }
 
-// imageInspect is what `docker image inspect` prints, as far as it is known.
-type imageInspect struct {
-	ID           string `json:"Id"`
-	RepoTags     []string
-	RepoDigests  []string
-	Comment      string
-	Created      string
-	Author       string
-	Architecture string
-	Variant      string `json:",omitempty"`
-	Os           string
-	Size         int64
-	RootFS       struct {
-		Type   string
-		Layers []string
-	}
-	Metadata struct{ LastTagTime time.Time }
-	Config   dockerspec.DockerOCIImageConfig
-}
-
-func describeImage(img *image.Image) *imageInspect {
-	i := &imageInspect{
+// describeImage is what `docker image inspect` prints, as far as it is known here.
+func describeImage(eng *engine.Engine, img *image.Image) *imagetypes.InspectResponse {
+	i := &imagetypes.InspectResponse{
 		ID: img.ID, RepoTags: img.RepoTags, RepoDigests: img.RepoDigests, Author: img.Config.Author,
-		Created: img.Created.Format(time.RFC3339Nano), Architecture: img.Platform.Architecture,
-		Variant: img.Platform.Variant, Os: img.Platform.OS, Size: img.Size, Config: img.Config.Config,
+		Created: img.Created.Format(time.RFC3339Nano), Architecture: img.Platform.Architecture, OsVersion: img.Platform.OSVersion,
+		Variant: img.Platform.Variant, Os: img.Platform.OS, Size: img.Size, Config: &img.Config.Config,
+		Descriptor: &ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.Digest(img.Manifest)},
+	}
+	if d, _, err := eng.Images().Manifest(img); err == nil {
+		i.Descriptor = &d
+	}
+	if sel := eng.Selection(); sel != nil {
+		i.GraphDriver = &storage.DriverData{Name: sel.Rung(backends.Rootfs), Data: map[string]string{}}
 	}
 	if n := len(img.Config.History); n > 0 {
 		i.Comment = img.Config.History[n-1].Comment
