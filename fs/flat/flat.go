@@ -31,6 +31,7 @@ type Store struct {
 // New is the store in dir; clone makes copies share data (FICLONE).
 func New(dir string, opt snapshot.Options, clone bool) (*Store, error) {
 	p, err := shelf.NewPair(dir, "trees")
+	p.Upper.Large = true // copies
 	return &Store{p, opt, clone}, err
 }
 

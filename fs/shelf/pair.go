@@ -22,7 +22,9 @@ type Pair struct {
 // in dir/snapshots. It touches nothing yet.
 func NewPair(dir, lower string) (Pair, error) {
 	abs, err := filepath.Abs(dir)
-	return Pair{Lower: New(filepath.Join(abs, lower)), Upper: New(filepath.Join(abs, "snapshots"))}, err
+	p := Pair{Lower: New(filepath.Join(abs, lower)), Upper: New(filepath.Join(abs, "snapshots"))}
+	p.Lower.Large = true
+	return p, err
 }
 
 // Has tells whether a layer is there.

@@ -35,10 +35,14 @@ const (
 )
 
 // Shelf is a directory of objects. Making one costs nothing.
-type Shelf struct{ dir string }
+type Shelf struct {
+	dir string
+	// Large says that objects are of many files: see sys.Spread.
+	Large bool
+}
 
 // New is the shelf in dir, which is made when the first object is.
-func New(dir string) *Shelf { return &Shelf{dir} }
+func New(dir string) *Shelf { return &Shelf{dir: dir} }
 
 // Dir is the shelf's directory.
 func (s *Shelf) Dir() string { return s.dir }
@@ -103,6 +107,9 @@ func (s *Shelf) Begin(ctx context.Context, l *Lock) (dir string, err error) {
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return "", err
+	}
+	if s.Large {
+		sys.Spread(filepath.Dir(dir))
 	}
 	return dir, os.Mkdir(dir, 0o700)
 }

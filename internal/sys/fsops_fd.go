@@ -114,3 +114,25 @@ func ClearInodeFlags(fd int) error {
 	}
 	return fdErr("FS_IOC_SETFLAGS", fd, unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags&^frozen))
 }
+
+// Spread asks ext2, ext3 and ext4 to put each directory that is made in dir into a
+// group of blocks of its own (FS_TOPDIR_FL of linux/fs.h), as they do for the
+// directories of a root. Trees that are made at once then do not wait for each
+// other's group; and where there is no journal, the kernel does not look at inode
+// after inode that was deleted in the last half minute (recently_deleted in
+// fs/ext4/ialloc.c), which was most of what unpacking a Debian tree cost.
+func Spread(dir string) {
+	fd, err := OpenDirat(unix.AT_FDCWD, dir)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil || uint32(st.Type) != unix.EXT4_SUPER_MAGIC {
+		return
+	}
+	const top = 0x20000
+	if flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS); err == nil && flags&top == 0 {
+		unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags|top)
+	}
+}
