@@ -5,6 +5,7 @@ import (
 
 	"coracle/engine/machine"
 	"coracle/engine/record"
+	"coracle/engine/stream"
 	"coracle/image"
 )
 
@@ -42,3 +43,19 @@ func Hold(ctx context.Context, e *Engine, ref string) (*Held, error) {
 
 // Release lets the container go.
 func (h *Held) Release() { h.lock.Release() }
+
+// Pause has the monitor pause the container until resume is called, or this process
+// is killed. A container that is paused already stays so: resume is nil then.
+func (h *Held) Pause() (resume func() error, err error) {
+	if h.State.Paused {
+		return nil, nil
+	}
+	a, resume, err := stream.During(h.RunDir, stream.Order{Do: orderPause, Undo: orderUnpause}, patience)
+	switch {
+	case err != nil:
+		return nil, &unheardError{err}
+	case a.Err != "":
+		return nil, fail(Kind(a.Kind), nil, "%s", a.Err)
+	}
+	return resume, nil
+}

@@ -2,11 +2,9 @@ package changes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 	"time"
 
 	"coracle/engine"
@@ -70,11 +68,16 @@ func (f *Files) layer(ctx context.Context, pause bool) (l image.Layer, empty boo
 		return l, false, err
 	}
 	if pause && f.held.State.Running {
-		resume, err := f.pause()
+		resume, err := f.held.Pause()
 		if err != nil {
 			f.warn(fmt.Sprintf("container %s goes on while it is committed: %v", f.held.ID[:12], err))
-		} else {
-			defer resume()
+		}
+		if resume != nil {
+			defer func() {
+				if err := resume(); err != nil {
+					f.warn(fmt.Sprintf("container %s may still be paused: %v", f.held.ID[:12], err))
+				}
+			}()
 		}
 	}
 	r, w := io.Pipe()
@@ -91,35 +94,6 @@ func (f *Files) layer(ctx context.Context, pause bool) (l image.Layer, empty boo
 	l, err = f.held.Store.PutLayer(ctx, r, "")
 	r.CloseWithError(err)
 	return l, <-entries == 0, err
-}
-
-// pause stops all processes of the container, by the freezer, or each by a
-// signal where there is none.
-func (f *Files) pause() (resume func(), err error) {
-	c := f.held.Container
-	d, err := f.held.Machine.Limits(c.Drivers.Limits)
-	if err != nil {
-		return nil, err
-	}
-	g, err := d.Open(c.ID, c.HostConfig.CgroupParent)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.Freeze(true); err == nil {
-		return func() {
-			if err := g.Freeze(false); err != nil {
-				f.warn("cannot thaw container " + c.ID[:12] + ": " + err.Error())
-			}
-		}, nil
-	} else if _, known, e := g.PIDs(); !known || e != nil || !errors.Is(err, syscall.ENOTSUP) {
-		g.Freeze(false) // it may be frozen in part
-		return nil, err
-	}
-	if err := g.Signal(syscall.SIGSTOP); err != nil {
-		g.Signal(syscall.SIGCONT)
-		return nil, err
-	}
-	return func() { g.Signal(syscall.SIGCONT) }, nil
 }
 
 // imageConfig is what an image keeps of a container's configuration.

@@ -151,6 +151,9 @@ func (j *job) compare(ctx context.Context, out io.Writer, a *answer) error {
 		return w.walk("", old, fresh)
 	}
 	p := newPacker(ctx, out)
+	if j.Op == "commit" {
+		p.raw = out
+	}
 	w.tell = func(_ container.ChangeType, path string, n *node) error {
 		name := strings.TrimPrefix(path, "/")
 		if n == nil {

@@ -17,6 +17,9 @@ import (
 
 const paxXattr = "SCHILY.xattr."
 
+// errNotSparse is for a file that this format cannot hold.
+var errNotSparse = errors.New("not written as a sparse file")
+
 type inode struct{ dev, ino uint64 }
 
 // packer writes files to a tar. Times keep their nanoseconds, and attributes
@@ -24,6 +27,7 @@ type inode struct{ dev, ino uint64 }
 type packer struct {
 	ctx   context.Context
 	w     *tar.Writer
+	raw   io.Writer // what w writes to; nil: holes are written as zeros
 	links map[inode]string
 	buf   []byte
 	count int
@@ -128,10 +132,20 @@ func (p *packer) regular(h *tar.Header, dirfd int, base string, st *unix.Stat_t)
 	if err := attributes(h, dirfd, base); err != nil {
 		return p.vanished(err)
 	}
+	p.count++
+	if p.raw != nil {
+		if parts := pieces(f, &now, h.Size); parts != nil {
+			if err := p.sparse(h, f, parts); !errors.Is(err, errNotSparse) {
+				return err
+			}
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
 	if err := p.w.WriteHeader(h); err != nil {
 		return err
 	}
-	p.count++
 	n, err := io.CopyBuffer(p.w, &cancelled{p.ctx, io.LimitReader(f, h.Size)}, p.buf)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.Name, err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -55,6 +56,37 @@ func Ask(dir string, o Order, patience time.Duration) (Answer, error) {
 		err = json.Unmarshal(line, &a)
 	}
 	return a, err
+}
+
+// During gives an order that holds until undo is called, or this process ends.
+func During(dir string, o Order, patience time.Duration) (a Answer, undo func() error, err error) {
+	c, err := Dial(dir, Request{Order: &o})
+	if err != nil {
+		return Answer{}, nil, err
+	}
+	answer := func() (a Answer, err error) {
+		c.c.SetReadDeadline(time.Now().Add(patience))
+		line, err := c.r.ReadBytes('\n')
+		if err == nil {
+			err = json.Unmarshal(line, &a)
+		}
+		return a, err
+	}
+	if a, err = answer(); err != nil || a.Err != "" {
+		c.Close()
+		return a, nil, err
+	}
+	return a, func() error {
+		defer c.Close()
+		if c.c.CloseWrite() != nil {
+			return nil // it is gone, and the container with it
+		}
+		_, err := answer()
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+			err = nil
+		}
+		return err
+	}, nil
 }
 
 // Close leaves.

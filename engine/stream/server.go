@@ -47,6 +47,8 @@ type Order struct {
 	// Keep: the container is not removed at this end (--rm), because it is
 	// started again.
 	Keep bool `json:",omitempty"`
+	// Undo is done when who gave the order leaves, or is killed.
+	Undo string `json:",omitempty"`
 }
 
 // Answer is what came of an order.
@@ -180,8 +182,22 @@ func (s *Server) client(c net.Conn) {
 
 // obey does what it is told and answers.
 func (s *Server) obey(c net.Conn, o Order) {
-	defer c.Close()
-	if data, err := json.Marshal(s.owner.Do(o)); err == nil {
+	a := s.owner.Do(o)
+	reply(c, a)
+	if o.Undo == "" || a.Err != "" {
+		c.Close()
+		return
+	}
+	// Nobody waits for this at the end: the container may end first.
+	go func() {
+		defer c.Close()
+		io.Copy(io.Discard, c)
+		reply(c, s.owner.Do(Order{Do: o.Undo}))
+	}()
+}
+
+func reply(c net.Conn, a Answer) {
+	if data, err := json.Marshal(a); err == nil {
 		c.SetWriteDeadline(time.Now().Add(farewell))
 		c.Write(append(data, '\n'))
 	}
