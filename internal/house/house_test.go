@@ -42,6 +42,7 @@ var drivers = []string{
 	"backends/isolate/namespaces", "backends/isolate/userns", "backends/isolate/chroot",
 	"backends/limits/cgroup1", "backends/limits/cgroup2", "backends/limits/rlimits",
 	"fs/overlay", "fs/aufs", "fs/reflink", "fs/copytree",
+	"net/bridge", "net/netstack", "net/hostports",
 }
 
 type pkg struct {

@@ -1,0 +1,322 @@
+// Package netstack wires containers without any right on the host: a TAP in the
+// container's own network namespace, and a TCP/IP stack (gVisor's) in the
+// monitor. There is no bridge and no process beside the monitors.
+//
+// What a container sends to others of its network goes as it is, frame by frame,
+// over a datagram socket in the network's directory to the other monitor. What it
+// sends to the gateway ends in the stack, and goes on by plain sockets of the
+// host: TCP, UDP and ICMP echo. Published ports come the other way; the container
+// sees the client's address. ARP and neighbor discovery are answered from what is
+// on disk, and a frame under another's address goes nowhere.
+//
+// Not where a bridge can be had: each byte is copied by the monitor.
+package netstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"coracle/backends/isolate"
+	"coracle/net/forward"
+	"coracle/net/network"
+)
+
+const (
+	optMTU = "com.docker.network.driver.mtu"
+	optICC = "com.docker.network.bridge.enable_icc"
+	// bigMTU is the default: nothing of it ever meets a wire, and few large
+	// packets are cheaper than many small ones.
+	bigMTU = 65520
+)
+
+// Options are what the driver needs.
+type Options struct {
+	Run string // the run directory; see network.Dir
+}
+
+// Driver is the rung netstack.
+type Driver struct {
+	opt Options
+	// self is the host, as containers reach it by the gateway's address.
+	self func(v6 bool) (netip.Addr, bool)
+}
+
+var _ network.Driver = (*Driver)(nil)
+
+// New makes the driver.
+func New(opt Options) *Driver { return &Driver{opt, hostAddr} }
+
+// Name is the rung's.
+func (d *Driver) Name() string { return "netstack" }
+
+// Kind is the same.
+func (d *Driver) Kind() string { return "netstack" }
+
+// Namespace is true.
+func (d *Driver) Namespace() bool { return true }
+
+// Check reads the options of a network.
+func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
+	var not []network.Cannot
+	for name, value := range n.Options {
+		switch name {
+		case optMTU:
+			if m, err := strconv.Atoi(value); err != nil || m < 68 || m > 65535 {
+				return nil, fmt.Errorf("invalid MTU %q", value)
+			}
+		case optICC:
+			if _, err := strconv.ParseBool(value); err != nil {
+				return nil, fmt.Errorf("invalid value for option %s: %q", name, value)
+			}
+		case "com.docker.network.bridge.name", "com.docker.network.bridge.default_bridge", "com.docker.network.bridge.enable_ip_masquerade",
+			"com.docker.network.container_iface_prefix", "com.docker.network.bridge.host_binding_ipv4":
+		default:
+			not = append(not, network.Cannot{What: "--opt " + name, Why: "the wiring netstack does not know it"})
+		}
+	}
+	return not, nil
+}
+
+// Open takes the published ports.
+func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []network.Cannot, error) {
+	w := &wiring{d: d, s: s, ports: map[string]*port{}, eps: append([]*network.Endpoint(nil), s.Endpoints...)}
+	if len(s.Publish) == 0 {
+		return w, nil, nil
+	}
+	if w.way(false) == nil && w.way(true) == nil {
+		return w, []network.Cannot{{What: "-p", Why: "no network of the container leads out, so nothing leads in"}}, nil
+	}
+	var err error
+	w.published, w.reserved, err = forward.Reserve(s.Publish)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w, nil, nil
+}
+
+// Sweep removes the sockets of a monitor that was killed.
+func (d *Driver) Sweep(_ context.Context, s *network.Sandbox) error {
+	var err error
+	for _, ep := range s.Endpoints {
+		e := os.Remove(filepath.Join(network.Dir(d.opt.Run, ep.NetworkID), socketName(macOf(ep))))
+		if e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// Remove has nothing to do: the host has nothing of a network.
+func (d *Driver) Remove(context.Context, *network.Network) error { return nil }
+
+// wiring is one sandbox.
+type wiring struct {
+	d         *Driver
+	s         *network.Sandbox
+	published []network.Publish
+	reserved  *forward.Reserved
+
+	// target is where published ports lead; asked by the forwarder, which does
+	// not wait.
+	target atomic.Pointer[netip.Addr]
+
+	mu    sync.Mutex
+	eps   []*network.Endpoint
+	ports map[string]*port // by network ID
+}
+
+func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.eps, v6) }
+
+// Attach has nothing to do.
+func (w *wiring) Attach(int) error { return nil }
+
+// Ports are the published ports.
+func (w *wiring) Ports() []network.Publish { return w.published }
+
+// Inside asks for a TAP for each endpoint, and the routes out.
+func (w *wiring) Inside() (*isolate.Net, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	what := &isolate.Net{Routes: w.routes()}
+	for _, ep := range w.eps {
+		w.add(what, ep)
+	}
+	return what, nil
+}
+
+func (w *wiring) add(what *isolate.Net, ep *network.Endpoint) {
+	what.Taps = append(what.Taps, isolate.NetTap{Name: ep.Inner, VNetHdr: true})
+	l := isolate.NetLink{Name: ep.Inner, MAC: ep.MAC.String(), MTU: w.mtu(ep)}
+	for _, p := range [...]netip.Prefix{ep.IPv4, ep.IPv6} {
+		if p.IsValid() {
+			l.Addrs = append(l.Addrs, p.String())
+		}
+	}
+	for _, a := range ep.LinkLocal {
+		bits := 16
+		if a.Is6() {
+			bits = 64
+		}
+		l.Addrs = append(l.Addrs, netip.PrefixFrom(a, bits).String())
+	}
+	what.Links = append(what.Links, l)
+}
+
+func (w *wiring) routes() []isolate.NetRoute {
+	var out []isolate.NetRoute
+	if ep := w.way(false); ep != nil {
+		out = append(out, isolate.NetRoute{Dst: "0.0.0.0/0", Gateway: ep.Gateway4.String(), Link: ep.Inner})
+	}
+	if ep := w.way(true); ep != nil {
+		out = append(out, isolate.NetRoute{Dst: "::/0", Gateway: ep.Gateway6.String(), Link: ep.Inner})
+	}
+	return out
+}
+
+func (w *wiring) mtu(ep *network.Endpoint) int {
+	if n := w.s.Network(ep); n != nil {
+		if m, err := strconv.Atoi(n.Options[optMTU]); err == nil && m > 0 {
+			return m
+		}
+	}
+	return bigMTU
+}
+
+func (w *wiring) icc(ep *network.Endpoint) bool {
+	if n := w.s.Network(ep); n != nil {
+		if b, err := strconv.ParseBool(n.Options[optICC]); err == nil {
+			return b
+		}
+	}
+	return true
+}
+
+// Opened takes the TAPs and begins to carry.
+func (w *wiring) Opened(files map[string]*os.File) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// A monitor's collector is set to keep its heap small; here it would run all
+	// the time.
+	debug.SetGCPercent(100)
+	for _, ep := range w.eps {
+		if w.ports[ep.NetworkID] != nil {
+			continue
+		}
+		if err := w.start(ep, files["tap:"+ep.Inner]); err != nil {
+			return err
+		}
+	}
+	w.aim()
+	if w.reserved == nil {
+		return nil
+	}
+	return w.reserved.Serve(forward.Way{To: w.to, Dial: w.dial, Warn: w.s.Warn})
+}
+
+func (w *wiring) start(ep *network.Endpoint, tap *os.File) error {
+	if tap == nil {
+		return fmt.Errorf("network %s: no TAP was made", ep.NetworkName)
+	}
+	p, err := open(w, ep, tap)
+	if err != nil {
+		return err
+	}
+	w.ports[ep.NetworkID] = p
+	return nil
+}
+
+// aim says where published ports lead: to the endpoint with the way out.
+func (w *wiring) aim() {
+	w.target.Store(nil)
+	if ep := w.way(false); ep != nil {
+		a := ep.IPv4.Addr()
+		w.target.Store(&a)
+	} else if ep := w.way(true); ep != nil {
+		a := ep.IPv6.Addr()
+		w.target.Store(&a)
+	}
+}
+
+func (w *wiring) to(_ string, inner uint16) (netip.AddrPort, bool) {
+	if a := w.target.Load(); a != nil {
+		return netip.AddrPortFrom(*a, inner), true
+	}
+	return netip.AddrPort{}, false
+}
+
+func (w *wiring) dial(ctx context.Context, proto string, from, to netip.AddrPort) (net.Conn, error) {
+	w.mu.Lock()
+	var g *gateway
+	for _, p := range w.ports {
+		if owns(p.ep, to.Addr()) {
+			g = p.gateway()
+		}
+	}
+	w.mu.Unlock()
+	if g == nil {
+		return nil, fmt.Errorf("no way to %s", to)
+	}
+	return g.dial(ctx, proto, from, to)
+}
+
+// Connect adds an endpoint to a container that runs.
+func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.eps
+	w.eps = append(append([]*network.Endpoint(nil), was...), ep)
+	what := &isolate.Net{NoRoutes: []string{"4", "6"}, Routes: w.routes()}
+	w.add(what, ep)
+	files, err := do(ctx, what)
+	if err == nil {
+		err = w.start(ep, files["tap:"+ep.Inner])
+	}
+	if err != nil {
+		w.eps = was
+	}
+	w.aim()
+	return err
+}
+
+// Disconnect takes one away.
+func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var rest []*network.Endpoint
+	for _, e := range w.eps {
+		if e.NetworkID != ep.NetworkID {
+			rest = append(rest, e)
+		}
+	}
+	w.eps = rest
+	w.aim()
+	if p := w.ports[ep.NetworkID]; p != nil {
+		delete(w.ports, ep.NetworkID)
+		p.close()
+	}
+	_, err := do(ctx, &isolate.Net{Gone: []string{ep.Inner}, NoRoutes: []string{"4", "6"}, Routes: w.routes()})
+	return err
+}
+
+// Close ends all.
+func (w *wiring) Close() error {
+	if w.reserved != nil {
+		w.reserved.Close()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, p := range w.ports {
+		p.close()
+		delete(w.ports, id)
+	}
+	return nil
+}
