@@ -57,6 +57,9 @@ func attend(ctx context.Context, e *Engine, c *record.Container, ref string, a *
 	if err != nil {
 		return 125, noContainer(ref, err)
 	}
+	if a.Stdin != nil || a.Stdout != nil || a.Stderr != nil {
+		happened(e, c, "attach")
+	}
 	l, err := e.begin(ctx, c, a)
 	if err != nil {
 		if c.HostConfig.AutoRemove && !isKind(err, NotModified) {

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"strings"
 
+	"coracle/engine/events"
 	"coracle/engine/fetch"
 	"coracle/fs/snapshot"
 	"coracle/image"
@@ -22,7 +24,13 @@ func newSource(e *Engine) *fetch.Source {
 		}
 		d := e.drivers()
 		return e.mach.Snapshots(d.Rootfs, d.Isolation)
-	}, Unpacked: func() []snapshot.Driver { return e.mach.Unpacked(e.drivers().Isolation) }}
+	}, Unpacked: func() []snapshot.Driver { return e.mach.Unpacked(e.drivers().Isolation) }, Told: func(what, name string) {
+		repo := name
+		if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+			repo = name[:i]
+		}
+		Tell(e, "image", events.Action(what), name, map[string]string{"name": repo})
+	}}
 }
 
 // imageFor finds the image of a container that is to be made, or pulls it.

@@ -37,7 +37,12 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 		}
 		return use
 	}
+	id := ""
+	if img, err := e.images.Get(ctx, ref, ""); err == nil {
+		id = img.ID
+	}
 	lines, err = e.images.Remove(ctx, ref, opt)
+	toldRemoval(e, id, lines)
 	// Behind the image stand the chain IDs of the layers that it alone had.
 	var chains []string
 	for _, l := range lines {

@@ -98,6 +98,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, d
 		return 125, false, err
 	}
 	defer conn.Close()
+	happened(e, c, "attach")
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if s.Size != nil && c.Config.Tty {
@@ -123,6 +124,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, d
 	code, ok, err := conn.Listen(orDiscard(s.Stdout), orDiscard(s.Stderr))
 	select {
 	case <-left:
+		happened(e, c, "detach")
 		return 0, true, nil
 	default:
 	}

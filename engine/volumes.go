@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"coracle/engine/record"
@@ -17,7 +18,11 @@ import (
 
 // VolumeCreate makes a volume; one of that name stays as it is.
 func VolumeCreate(e *Engine, r apivolume.CreateRequest) (*apivolume.Volume, error) {
+	_, missing := volumes(e).Get(r.Name)
 	v, err := volumes(e).Create(r)
+	if err == nil && missing != nil {
+		Tell(e, "volume", "create", v.Name, map[string]string{"driver": v.Driver})
+	}
 	return v, volumeError(err)
 }
 
@@ -39,6 +44,9 @@ func VolumeRemove(ctx context.Context, e *Engine, name string, force bool) error
 	if force && errors.Is(err, volume.ErrNotFound) {
 		return nil
 	}
+	if err == nil {
+		Tell(e, "volume", "destroy", name, map[string]string{"driver": "local"})
+	}
 	return volumeError(err)
 }
 
@@ -46,6 +54,12 @@ func VolumeRemove(ctx context.Context, e *Engine, name string, force bool) error
 // with the filter all=true, all.
 func VolumePrune(ctx context.Context, e *Engine, filters map[string][]string) (*apivolume.PruneReport, error) {
 	r, err := volumes(e).Prune(ctx, filters)
+	if err == nil {
+		for _, name := range r.VolumesDeleted {
+			Tell(e, "volume", "destroy", name, map[string]string{"driver": "local"})
+		}
+		Tell(e, "volume", "prune", "", map[string]string{"reclaimed": strconv.FormatUint(r.SpaceReclaimed, 10)})
+	}
 	return r, volumeError(err)
 }
 

@@ -54,6 +54,8 @@ type Source struct {
 	Snapshots func() (snapshot.Driver, error)
 	// Unpacked are all drivers that have been used here.
 	Unpacked func() []snapshot.Driver
+	// Told hears of each pull and push that was done; it may be nil.
+	Told func(what, name string)
 
 	once   sync.Once
 	client *Client
@@ -150,8 +152,15 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 	if err := s.mend(ctx, out.ID); err != nil {
 		return nil, fmt.Errorf("mend image %s: %w", ref, err)
 	}
+	s.tell("pull", n)
 	conclude(out, report)
 	return out, nil
+}
+
+func (s *Source) tell(what string, n name.Ref) {
+	if s.Told != nil {
+		s.Told(what, n.WithTag().Familiar())
+	}
 }
 
 // mend puts right what `image verify` has found damaged of what is unpacked.
@@ -187,6 +196,7 @@ func (s *Source) builtIn(ctx context.Context, n name.Ref, platform string, repor
 		return nil, err
 	}
 	out := &Pulled{Ref: n.WithTag(), ID: img.ID, Digest: img.Manifest}
+	s.tell("pull", n)
 	conclude(out, report)
 	return out, nil
 }
@@ -212,6 +222,9 @@ func (s *Source) Push(ctx context.Context, ref name.Ref, report func(Event)) (di
 		return "", 0, err
 	}
 	d, err := client.Push(ctx, s.Images, ref, report)
+	if err == nil {
+		s.tell("push", ref)
+	}
 	return string(d.Digest), d.Size, err
 }
 

@@ -85,3 +85,39 @@ func tended(m *machine) {
 	m.is("two", "ps", "-a", "--format", "{{.Names}}")
 	m.is("", "boot")
 }
+
+// TestEvents: what is done to images and volumes is told in Docker's words.
+func TestEvents(t *testing.T) {
+	needRoot(t)
+	m := newMachine(t, "", "", 0)
+	m.ok("pull", "-q", "box")
+	m.ok("tag", "box", "other:1")
+	m.ok("rmi", "other:1")
+	m.ok("volume", "create", "some")
+	m.ok("volume", "create", "some")
+	m.ok("volume", "rm", "some")
+	m.ok("run", "--rm", "--name", "gone", net, "box", "true")
+	want := strings.Join([]string{
+		"image pull", "image tag", "image untag", "volume create", "volume destroy",
+		"container create", "container attach", "container start", "container die", "container destroy",
+	}, "\n")
+	m.is(want, "events", "--since", "10m", "--until", "0s", "--format", "{{.Type}} {{.Action}}", "--filter", "type=image", "--filter", "type=volume", "--filter", "type=container")
+	out := m.ok("events", "--since", "10m", "--until", "0s", "--format", "json", "--filter", "event=die")
+	var die map[string]any
+	if err := json.Unmarshal([]byte(out), &die); err != nil {
+		t.Fatal(err, out)
+	}
+	for _, key := range []string{"status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano"} {
+		if _, ok := die[key]; !ok {
+			t.Errorf("%s lacks %s", out, key)
+		}
+	}
+	attributes := die["Actor"].(map[string]any)["Attributes"].(map[string]any)
+	if attributes["exitCode"] != "0" || attributes["execDuration"] != "0" || attributes["image"] != "box" || attributes["name"] != "gone" {
+		t.Errorf("%v", attributes)
+	}
+	m.is("a0", "events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--format", "a{{.Actor.Attributes.exitCode}}")
+	m.fails(1, `failed to parse value as time or duration: "xx"`, "events", "--since", "xx")
+	m.fails(1, "invalid filter 'colour'", "events", "--until", "0s", "--filter", "colour=red")
+	m.fails(64, "Error parsing format", "events", "--format", "{{")
+}

@@ -50,10 +50,10 @@ func showEvents(t *tool, c *cli.Context, v *verb) error {
 	q := engine.EventQuery{}
 	now := time.Now()
 	if q.Since, err = opts.When(c.String("since"), now); err != nil {
-		return v.badValue("since", c.String("since"), err)
+		return err
 	}
 	if q.Until, err = opts.When(c.String("until"), now); err != nil {
-		return v.badValue("until", c.String("until"), err)
+		return err
 	}
 	filters, err := v.filters(c)
 	if err != nil {
@@ -79,7 +79,7 @@ func eventWriter(w io.Writer, text string) (func(*events.Message) error, error) 
 			if errors.As(err, &bad) {
 				err = bad.Err
 			}
-			return nil, &usageError{"", fmt.Errorf("error parsing format: %w", err), 64}
+			return nil, &usageError{"", fmt.Errorf("Error parsing format: %w", err), 64}
 		}
 	}
 	return func(m *events.Message) error {
