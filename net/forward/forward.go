@@ -72,6 +72,7 @@ type Reserved struct {
 	mu    sync.Mutex
 	ports []*port
 	srv   *Server
+	way   *Way // set by Serve
 }
 
 // port is one bound socket.
@@ -102,13 +103,64 @@ func (r *Reserved) Close() error {
 func (r *Reserved) Serve(way Way) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.ports) == 0 || r.srv != nil {
+	if r.way != nil {
 		return nil
 	}
-	srv, err := serve(r.ports, way)
-	if err != nil {
-		return err
+	r.way = &way
+	if len(r.ports) == 0 {
+		return nil
 	}
-	r.srv = srv
-	return nil
+	return r.serve()
+}
+
+func (r *Reserved) serve() (err error) {
+	r.srv, err = serve(r.ports, *r.way)
+	return err
+}
+
+// Add takes more ports, and carries them if others are carried.
+func (r *Reserved) Add(p network.Publish) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	had := len(r.ports)
+	for _, one := range single(p) {
+		if _, err := r.take(one); err != nil {
+			for _, q := range r.ports[had:] {
+				unix.Close(q.fd)
+			}
+			r.ports = r.ports[:had]
+			return err
+		}
+	}
+	if r.way == nil {
+		return nil
+	}
+	if r.srv == nil {
+		return r.serve()
+	}
+	var err error
+	r.srv.loop.call(func() {
+		for _, q := range r.ports[had:] {
+			err = errors.Join(err, r.srv.open(q))
+		}
+	})
+	return err
+}
+
+// Drop gives a port back. Connections that are carried go on.
+func (r *Reserved) Drop(proto string, host netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, p := range r.ports {
+		if p.proto != proto || p.host != host {
+			continue
+		}
+		r.ports = append(r.ports[:i:i], r.ports[i+1:]...)
+		if r.srv == nil {
+			unix.Close(p.fd)
+		} else {
+			r.srv.loop.call(func() { r.srv.shut(p) })
+		}
+		return
+	}
 }

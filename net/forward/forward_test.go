@@ -377,7 +377,54 @@ func TestLeavesNothing(t *testing.T) {
 		if openFiles(t) <= fds {
 			return
 		}
+		runtime.GC() // the net package keeps pipes until then
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("%d descriptors before, %d after", fds, openFiles(t))
+}
+
+// TestAddDrop: ports come and go while others are carried.
+func TestAddDrop(t *testing.T) {
+	at := netip.MustParseAddrPort(listen(t, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(c, c); c.Close() }))
+	r := new(Reserved)
+	defer r.Close()
+	if err := r.Serve(Way{To: func(string, uint16) (netip.AddrPort, bool) { return at, true }}); err != nil {
+		t.Fatal(err)
+	}
+	echo := func(addr string) error {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		c.Write([]byte("x"))
+		_, err = io.ReadFull(c, make([]byte, 1))
+		return err
+	}
+	for range 2 {
+		for _, ip := range []string{"127.0.0.81", "127.0.0.82"} {
+			for _, proto := range []string{"tcp", "udp"} {
+				if err := r.Add(network.Publish{Proto: proto, HostIP: netip.MustParseAddr(ip), Host: 34567, Port: 1, Count: 1}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := echo(ip + ":34567"); err != nil {
+				t.Error(err)
+			}
+		}
+		var taken *TakenError
+		if err := r.Add(network.Publish{Proto: "tcp", HostIP: netip.MustParseAddr("127.0.0.81"), Host: 34567, Port: 1, Count: 1}); !errors.As(err, &taken) {
+			t.Errorf("taken twice: %v", err)
+		}
+		r.Drop("tcp", netip.MustParseAddrPort("127.0.0.81:34567"))
+		r.Drop("udp", netip.MustParseAddrPort("127.0.0.81:34567"))
+		if err := echo("127.0.0.81:34567"); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("a port that was dropped: %v", err)
+		}
+		if err := echo("127.0.0.82:34567"); err != nil {
+			t.Error("the other: ", err)
+		}
+		r.Drop("tcp", netip.MustParseAddrPort("127.0.0.82:34567"))
+		r.Drop("udp", netip.MustParseAddrPort("127.0.0.82:34567"))
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -81,6 +82,17 @@ func (s *Server) open(p *port) error {
 		return s.openUDP(p)
 	}
 	return s.loop.watch(p.fd, unix.EPOLLIN, &listener{s, p, false})
+}
+
+// shut ends one port.
+func (s *Server) shut(p *port) {
+	if u, ok := s.loop.handlers[p.fd].(*udpPort); ok {
+		s.udp = slices.DeleteFunc(s.udp, func(o *udpPort) bool { return o == u })
+		u.close()
+		return
+	}
+	s.parked = slices.DeleteFunc(s.parked, func(ln *listener) bool { return ln.port == p })
+	s.loop.forget(p.fd)
 }
 
 func (s *Server) close() {

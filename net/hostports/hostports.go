@@ -1,0 +1,235 @@
+// Package hostports wires containers on kernels without network namespaces, with
+// nothing but sockets.
+//
+// All containers have the host's network. Each gets an address of its own in
+// 127.0.0.0/8, and the names of the others lead to theirs. What a container
+// declares (EXPOSE, --expose, -p) is found at its address: a service that listens
+// on all addresses of the host is there by itself; for one that listens on
+// 127.0.0.1 alone a forwarder stands in, once it is seen to listen. The forwarder
+// must not be first: whoever listens on one address keeps others from listening
+// on all.
+//
+// Two services cannot have one port. That is found before the second one starts.
+// Nothing keeps containers from each other or from the host here.
+package hostports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"coracle/net/forward"
+	"coracle/net/network"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options are what the driver needs.
+type Options struct {
+	Run string // the run directory; see network.Dir
+}
+
+// Driver is the rung hostports.
+type Driver struct{ opt Options }
+
+var _ network.Driver = (*Driver)(nil)
+
+// New makes the driver.
+func New(opt Options) *Driver { return &Driver{opt} }
+
+// Name is the rung's.
+func (d *Driver) Name() string { return "hostports" }
+
+// Kind is the same.
+func (d *Driver) Kind() string { return "hostports" }
+
+// Namespace is false.
+func (d *Driver) Namespace() bool { return false }
+
+const noSpace = "without network namespaces all containers have the host's network"
+
+// Check says what a network asks for in vain.
+func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
+	var not []network.Cannot
+	if n.Internal {
+		not = append(not, network.Cannot{What: "--internal", Why: noSpace})
+	}
+	if n.EnableIPv6 {
+		not = append(not, network.Cannot{What: "--ipv6", Why: "containers have one address each, of 127.0.0.0/8"})
+	}
+	for name := range n.Options {
+		not = append(not, network.Cannot{What: "--opt " + name, Why: noSpace})
+	}
+	return not, nil
+}
+
+// ConflictError says that two containers would listen on one port of the host.
+type ConflictError struct {
+	Proto string
+	Port  uint16
+	Other string // the container that has it; empty: another program of the host
+}
+
+func (e *ConflictError) Error() string {
+	who := "another program of the host"
+	if e.Other != "" {
+		who = "container " + e.Other
+	}
+	return fmt.Sprintf("port %d/%s is taken by %s, and %s: let this one listen on another port (many images read it from the variable PORT, or from their configuration) and say which by -p HOST:PORT or --expose %d:PORT",
+		e.Port, e.Proto, who, noSpace, e.Port)
+}
+
+// Unwrap makes it what bind(2) would have said.
+func (e *ConflictError) Unwrap() error { return unix.EADDRINUSE }
+
+// Open finds ports that are taken, and takes the host's that differ from the
+// container's.
+func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []network.Cannot, error) {
+	var not []network.Cannot
+	for _, n := range s.Networks {
+		if n.Internal {
+			not = append(not, network.Cannot{What: "network " + n.Name + ": --internal", Why: noSpace})
+		} else if !n.Default {
+			not = append(not, network.Cannot{What: "network " + n.Name + ": isolation", Why: noSpace})
+		}
+	}
+	w := &wiring{d: d, s: s, own: map[string]*network.Endpoint{}}
+	here := look()
+	for _, ep := range s.Endpoints {
+		if err := d.conflicts(ep, s.Publish, here); err != nil {
+			return nil, nil, err
+		}
+		w.own[ep.NetworkID] = ep
+	}
+	if len(s.Endpoints) == 0 {
+		if err := d.conflicts(&network.Endpoint{ContainerID: s.ContainerID}, s.Publish, here); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := w.publish(here); err != nil {
+		return nil, nil, err
+	}
+	w.begin()
+	return w, not, nil
+}
+
+// publish takes the published ports. One that the service itself will have is
+// only looked at.
+func (w *wiring) publish(here listeners) error {
+	var take []network.Publish
+	for _, p := range w.s.Publish {
+		if p.Proto == "sctp" {
+			return fmt.Errorf("publish %d/sctp: userspace forwarding knows tcp and udp only", p.Port)
+		}
+		if p.Host != p.Port || p.Last > p.Host {
+			take = append(take, p)
+			continue
+		}
+		for i := range max(p.Count, 1) {
+			if at := (socket{p.Proto, p.Host + i}); len(here[at]) > 0 {
+				return &forward.TakenError{Publish: p, Addr: netip.AddrPortFrom(hostIP(p), at.port), Err: unix.EADDRINUSE}
+			}
+		}
+		w.published = append(w.published, p)
+	}
+	taken, reserved, err := forward.Reserve(take)
+	if err != nil {
+		return err
+	}
+	w.published, w.reserved = append(w.published, taken...), reserved
+	return reserved.Serve(forward.Way{To: w.to, Warn: w.s.Warn})
+}
+
+func hostIP(p network.Publish) netip.Addr {
+	if p.HostIP.IsValid() {
+		return p.HostIP
+	}
+	return netip.IPv4Unspecified()
+}
+
+// conflicts looks whether somebody has a port on which ep's container will listen.
+func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here listeners) error {
+	mine := wants(ep, publish)
+	if len(mine) == 0 {
+		return nil
+	}
+	others, err := d.others(ep.ContainerID)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		for s := range wants(other, nil) {
+			if mine[s] {
+				return &ConflictError{s.proto, s.port, other.Container}
+			}
+		}
+	}
+	for s := range mine {
+		for _, a := range here[s] {
+			err := &ConflictError{Proto: s.proto, Port: s.port}
+			// A forwarder of another container, which would keep this one from
+			// listening on all addresses.
+			if i := slices.IndexFunc(others, func(o *network.Endpoint) bool { return o.IPv4.Addr() == a }); i >= 0 {
+				err.Other = others[i].Container
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// wants are the ports of the host on which a container will listen.
+func wants(ep *network.Endpoint, publish []network.Publish) map[socket]bool {
+	out := map[socket]bool{}
+	add := func(proto string, first, count uint16) {
+		for i := range max(count, 1) {
+			if s := (socket{proto, first + i}); proto == "tcp" || proto == "udp" {
+				out[s] = true
+			}
+		}
+	}
+	for _, r := range ep.Exposed {
+		add(r.Proto, r.First, r.Count)
+	}
+	for _, p := range publish {
+		add(p.Proto, p.Port, p.Count)
+	}
+	for _, r := range ep.Ports {
+		delete(out, socket{r.Proto, r.Port})
+	}
+	for _, r := range ep.Ports {
+		out[socket{r.Proto, r.At.Port()}] = true
+	}
+	return out
+}
+
+// others are the endpoints of all other containers that are wired so.
+func (d *Driver) others(self string) ([]*network.Endpoint, error) {
+	dirs, err := os.ReadDir(filepath.Join(d.opt.Run, "networks"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var out []*network.Endpoint
+	for _, dir := range dirs {
+		list, err := network.ReadEndpoints(network.Dir(d.opt.Run, dir.Name()))
+		if err != nil {
+			return nil, err
+		}
+		for _, ep := range list {
+			if ep.ContainerID != self && ep.Rung == d.Name() {
+				out = append(out, ep)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Sweep has nothing to do: sockets end with the monitor.
+func (d *Driver) Sweep(context.Context, *network.Sandbox) error { return nil }
+
+// Remove has nothing to do.
+func (d *Driver) Remove(context.Context, *network.Network) error { return nil }
