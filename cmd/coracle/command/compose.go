@@ -51,7 +51,8 @@ func composer(t *tool) *compose.Tool {
 		OnFiles: func(c *cli.Context, ref string, do func(context.Context, *changes.Files) error) error {
 			return onFiles(c, t, ref, do)
 		},
-		Exit: func(code int) error { return status(code) },
+		Stats: func(c *cli.Context, refs []string) error { return showStats(t, c, refs) },
+		Exit:  func(code int) error { return status(code) },
 		Bad: func(flags []cli.Flag, name, value string, err error) error {
 			return (&verb{Command: &cli.Command{Flags: flags}, spelling: t.spelling}).badValue(name, value, err)
 		},

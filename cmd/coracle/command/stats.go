@@ -32,16 +32,16 @@ func newStats(t *tool) *verb {
 			toggle("no-trunc", "", "Do not truncate output"),
 		},
 	}
-	v.Action = func(c *cli.Context) error { return showStats(t, c) }
+	v.Action = func(c *cli.Context) error { return showStats(t, c, c.Args().Slice()) }
 	return v
 }
 
-func showStats(t *tool, c *cli.Context) error {
+func showStats(t *tool, c *cli.Context, refs []string) error {
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
 	}
-	refs, all := c.Args().Slice(), c.Bool("all")
+	all := c.Bool("all")
 	before, err := sample(c.Context, eng, refs, all, nil)
 	if err != nil {
 		return err

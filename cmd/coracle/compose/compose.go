@@ -28,6 +28,8 @@ type Tool struct {
 	Interruptible func(ctx context.Context) (context.Context, context.CancelFunc)
 	Display       func(w io.Writer, quiet bool) (func(engine.PullEvent), func())
 	OnFiles       func(c *cli.Context, ref string, do func(ctx context.Context, f *changes.Files) error) error
+	// Stats shows what containers use.
+	Stats func(c *cli.Context, refs []string) error
 	// Side splits CONTAINER:PATH.
 	Side func(arg string) (container, path string)
 	// Exit is an exit code as an error; Bad a flag's value that cannot be read.
@@ -69,7 +71,7 @@ func Verbs() []Entry {
 		{"up", newUp}, {"down", newDown}, {"create", newCreate}, {"start", newStart}, {"stop", newStop}, {"restart", newRestart},
 		{"kill", newKill}, {"pause", newPause}, {"unpause", newUnpause}, {"rm", newRm}, {"ps", newPs}, {"ls", newLs},
 		{"logs", newLogs}, {"exec", newExec}, {"run", newRun}, {"pull", newPull}, {"push", newPush}, {"images", newImages},
-		{"port", newPort}, {"cp", newCp}, {"config", newConfig}, {"scale", newScale}, {"wait", newWait}, {"attach", newAttach},
+		{"port", newPort}, {"top", newTop}, {"stats", newStats}, {"events", newEvents}, {"cp", newCp}, {"config", newConfig}, {"scale", newScale}, {"wait", newWait}, {"attach", newAttach},
 		{"version", newVersion},
 	}
 }
