@@ -2,6 +2,8 @@ package command
 
 import (
 	"context"
+	"os"
+	"strings"
 
 	"coracle/cmd/coracle/argv"
 	"coracle/cmd/coracle/compose"
@@ -16,25 +18,44 @@ func composeVerbs() []entry {
 	var list []entry
 	for _, e := range compose.Verbs() {
 		list = append(list, entry{
-			make: func(t *tool) *verb {
-				v := e.Make(composer(t))
-				return &verb{Command: v.Command, mixed: v.Mixed, min: v.Min, max: v.Max, starts: v.Starts, enters: v.Enters}
-			},
+			make:      adapt(e),
 			spellings: []string{"compose " + e.Name, "group " + e.Name},
 		})
+	}
+	for _, e := range compose.Scripted() {
+		list = append(list, entry{make: adapt(e), spellings: []string{"group " + e.Name}})
 	}
 	return list
 }
 
+// adapt makes a command of ours of one of compose's.
+func adapt(e compose.Entry) func(t *tool) *verb {
+	return func(t *tool) *verb {
+		v := e.Make(composer(t))
+		return &verb{Command: v.Command, mixed: v.Mixed, min: v.Min, max: v.Max, starts: v.Starts, enters: v.Enters}
+	}
+}
+
 // composed takes the flags out of the words behind `compose` that stand before
 // its command.
-func composed(t *tool, rest []string) ([]string, error) {
+func composed(t *tool, globals, rest []string) ([]string, error) {
 	flags, after, err := argv.Parse(known(compose.Flags()), false, rest[1:])
 	if err != nil {
 		return nil, err
 	}
 	if t.project, err = compose.Read(flags); err != nil {
 		return nil, err
+	}
+	if rest[0] == "group" {
+		o := engine.Options{Root: os.Getenv("CORACLE_ROOT")}
+		for _, g := range globals {
+			if root, ok := strings.CutPrefix(g, "--root="); ok {
+				o.Root = root
+			}
+		}
+		if root, _, err := engine.Places(o); err == nil {
+			after = t.project.Named(root, after)
+		}
 	}
 	return append([]string{rest[0]}, after...), nil
 }
@@ -47,6 +68,7 @@ func composer(t *tool) *compose.Tool {
 		Streams: func(a compose.Attachment) (engine.Streams, func(), error) {
 			return t.streams(attachment{a.Stdin, a.Stdout, a.Stderr, a.Terminal, a.Signals, a.Keys})
 		},
+		Scripting:     strings.HasPrefix(t.spelling, "group "),
 		Interruptible: interruptible, Display: display, Side: side,
 		OnFiles: func(c *cli.Context, ref string, do func(context.Context, *changes.Files) error) error {
 			return onFiles(c, t, ref, do)
@@ -61,4 +83,21 @@ func composer(t *tool) *compose.Tool {
 		c.Under(t.project)
 	}
 	return c
+}
+
+func groupFlag() cli.Flag {
+	return text("group", "", "`name` Make the container a service of a group that 'coracle group create' made")
+}
+
+// joinGroup makes a container that is to be made a member of its --group.
+func joinGroup(c *cli.Context, o *engine.CreateOptions) error {
+	name := c.String("group")
+	if name == "" {
+		return nil
+	}
+	root, _, err := engine.Places(engine.Options{Root: c.String("root")})
+	if err != nil {
+		return err
+	}
+	return compose.Join(name, o.Name, o.Config, o.Host, root)
 }

@@ -24,6 +24,9 @@ type settings struct {
 func createOptions(c *cli.Context, v *verb) (engine.CreateOptions, error) {
 	s := &settings{c: c, v: v}
 	err := s.fill()
+	if err == nil {
+		err = joinGroup(c, &s.CreateOptions)
+	}
 	return s.CreateOptions, err
 }
 

@@ -100,7 +100,7 @@ func isOwn(spelling string) bool {
 // we lack must be known as lacking, so that its error says so.
 func TestFlagsAreDockers(t *testing.T) {
 	docker := dockerCLI(t)
-	own := map[string]bool{"run --pidfile": true, "create --pidfile": true, "run --ready": true, "save --compress": true}
+	own := map[string]bool{"run --group": true, "create --group": true, "run --pidfile": true, "create --pidfile": true, "run --ready": true, "save --compress": true}
 	for _, e := range verbs() {
 		if isOwn(e.spellings[0]) {
 			continue
@@ -139,7 +139,7 @@ func TestFlagsAreComposes(t *testing.T) {
 		t.Skip("needs docker compose to compare with: internal/needs/install.sh gets it")
 	}
 	// -i and -t of exec do nothing in docker compose, and are hidden there.
-	own := map[string]bool{"compose exec --interactive": true, "compose exec --tty": true}
+	own := map[string]bool{"compose exec --interactive": true, "compose exec --tty": true, "compose wait --any": true, "compose wait --all": true}
 	lacking := map[string]string{
 		"build": "nothing is built", "quiet-build": "nothing is built", "watch": "nothing is watched", "menu": "there is no menu",
 		"models": "no model is run", "no-build": "nothing is built",

@@ -16,6 +16,7 @@ func processFlags() []cli.Flag {
 		list("attach", "a", "Attach to STDIN, STDOUT or STDERR"),
 		text("cidfile", "", "Write the container ID to the file"),
 		text("entrypoint", "", "Overwrite the default ENTRYPOINT of the image"),
+		groupFlag(),
 		list("env", "e", "Set environment variables"),
 		list("env-file", "", "Read in a file of environment variables"),
 		list("group-add", "", "Add additional groups to join"),

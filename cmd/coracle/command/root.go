@@ -171,7 +171,7 @@ func Run(ctx context.Context, stdio Stdio, args []string) int {
 		return t.help(nil)
 	}
 	if compose.Is(rest[0]) {
-		switch rest, err = composed(t, rest); {
+		switch rest, err = composed(t, globals, rest); {
 		case errors.Is(err, argv.ErrHelp):
 			return t.help([]string{"compose"})
 		case err != nil:

@@ -36,6 +36,10 @@ type Tool struct {
 	Exit func(code int) error
 	Bad  func(flags []cli.Flag, name, value string, err error) error
 
+	// Scripting: the command was called by `group`, so that `create NAME` makes a
+	// group without files.
+	Scripting bool
+
 	project *Project
 }
 

@@ -3,6 +3,7 @@ package compose
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,7 +57,16 @@ func down(ctx context.Context, t *Tool, o group.DownOptions) error {
 	}
 	ctx, stop := t.Interruptible(ctx)
 	defer stop()
-	return locked(ctx, t, s, name, func() error { return s.Down(ctx, name, files, o) })
+	return locked(ctx, t, s, name, func() error {
+		if err := s.Down(ctx, name, files, o); err != nil || !t.project.scripted || len(o.Services) > 0 {
+			return err
+		}
+		root, _, err := engine.Places(t.Options())
+		if err != nil {
+			return err
+		}
+		return group.Forget(root, name)
+	})
 }
 
 func newStop(t *Tool) *Verb {
@@ -269,8 +279,11 @@ func changed(c *cli.Context, t *Tool, title string, oneoffs bool, do func(ctx co
 }
 
 func newWait(t *Tool) *Verb {
-	return composeVerb(t, "Block until containers of all (or specified) services stop.", "SERVICE [SERVICE...]", 1, -1,
+	return composeVerb(t, "Block until containers of all (or specified) services stop.", "SERVICE [SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error {
+			if c.NArg() == 0 && !t.project.scripted && !c.Bool("any") && !c.Bool("all") {
+				return errors.New("name the services to wait for, or say --any or --all")
+			}
 			x, err := t.project.observed(c.Context, t, "Waiting", c.Args().Slice(), false)
 			if err != nil {
 				return err
@@ -284,9 +297,7 @@ func newWait(t *Tool) *Verb {
 			if len(list) == 0 {
 				return fmt.Errorf("no containers for project %q", x.name)
 			}
-			code, err := x.First(c.Context, list, c.Bool("down-project"), func(k *plan.Container, code int) {
-				fmt.Fprintf(t.Out, "container %q exited with status code %d\n", k.ID, code)
-			})
+			code, err := waitFor(t, c, x, list)
 			if err != nil {
 				return err
 			}
@@ -296,7 +307,9 @@ func newWait(t *Tool) *Verb {
 				}
 			}
 			return t.ended(code, nil)
-		}, opts.Toggle("down-project", "", "Drops project when the first container stops"))
+		}, opts.Toggle("all", "", "Wait until all have ended: the exit code is that of the first that failed"),
+		opts.Toggle("any", "", "Wait until one has ended: the exit code is its"),
+		opts.Toggle("down-project", "", "Drops project when the first container stops"))
 }
 
 func newExec(t *Tool) *Verb {

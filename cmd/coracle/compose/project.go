@@ -30,6 +30,7 @@ type Project struct {
 	ansi     string
 	parallel int
 	dryRun   bool
+	scripted bool // the name is that of a group without files
 }
 
 // Flags stand between `compose` and its command.

@@ -65,6 +65,9 @@ func newUp(t *Tool) *Verb {
 func newCreate(t *Tool) *Verb {
 	return composeVerb(t, "Creates containers for a service", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error {
+			if t.Scripting && c.NArg() == 1 && t.project.Name == "" && len(t.project.Files) == 0 {
+				return found(t, c.Args().First())
+			}
 			o, err := upOptions(c)
 			if err != nil {
 				return err
