@@ -18,6 +18,7 @@ import (
 	"coracle/engine/record"
 
 	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
 )
 
 // switches counts how often the threads of a process went to sleep by themselves:
@@ -235,4 +236,56 @@ func TestStorm(t *testing.T) {
 		}
 	}
 	t.Logf("%d deeds, %d containers at the end", deeds, len(list))
+}
+
+// TestFullDiskKeepsRecords: where nothing more can be written, a container ends with
+// its own exit code, a rename and an update are refused whole, and it is removed.
+func TestFullDiskKeepsRecords(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a small tmpfs")
+	}
+	h, ctx := newHarness(t, ""), context.Background()
+	dir := filepath.Join(h.opt.Root, "containers")
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,mode=711"); err != nil {
+		t.Skip("needs tmpfs: " + err.Error())
+	}
+	umount := sync.OnceFunc(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	t.Cleanup(umount)
+	id := h.started(wanted{name: "full", args: sh(ticking), host: policy("on-failure", 0)})
+	fill, err := os.Create(filepath.Join(dir, "fill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	fill.Close()
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	// Its log has no room: it goes on all the same.
+	time.Sleep(200 * time.Millisecond)
+	if s := h.inspect(id).State; !s.Running {
+		t.Errorf("%+v", s)
+	}
+	if err := Rename(ctx, h.open(), id, "other"); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("rename: %v", err)
+	}
+	if _, err := Update(ctx, h.open(), id, container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("update: %v", err)
+	}
+	if i := h.inspect("full"); i.Name != "/full" || i.HostConfig.RestartPolicy.Name != "on-failure" {
+		t.Errorf("%s %+v", i.Name, i.HostConfig.RestartPolicy)
+	}
+	if err := h.open().Stop(ctx, "full", "", nil); err != nil {
+		t.Error(err)
+	}
+	if s := h.inspect(id).State; s.Status != "exited" || s.ExitCode != 5 {
+		t.Errorf("%+v", s)
+	}
+	if err := h.open().Remove(ctx, id, false, false); err != nil {
+		t.Error(err)
+	}
+	os.Remove(fill.Name())
+	umount()
 }
