@@ -82,6 +82,9 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	if state.Paused {
+		return fail(Conflict, nil, "cannot start a paused container, try unpause instead")
+	}
 	if state.Running {
 		return fail(NotModified, nil, "container %s is already running", c.ID)
 	}

@@ -95,6 +95,7 @@ func pauseCase(t *testing.T, h *harness) {
 		t.Errorf("it went on: %d bytes more", len(after)-len(before))
 	}
 	mustFail(t, Pause(ctx, h.open(), id), Conflict, "already paused")
+	mustFail(t, h.open().Start(ctx, id), Conflict, "cannot start a paused container, try unpause instead")
 	_, err := h.open().Exec(ctx, id, container.ExecCreateRequest{Cmd: []string{"true"}}, Streams{Stdout: &bytes.Buffer{}})
 	mustFail(t, err, Conflict, "is paused, unpause the container before exec")
 	if err := Unpause(ctx, h.open(), id); err != nil {
