@@ -130,7 +130,27 @@ func limitsRungs() []Rung {
 }
 
 func wiringRungs() []Rung {
+	bridge := []probe.Feature{probe.NSNet, probe.Veth}
+	either := []probe.Feature{probe.BridgeNetlink, probe.BridgeIoctl}
 	return []Rung{
+		{
+			Concern: Wiring, Name: "bridge-nft", With: []string{"isolation=namespaces"},
+			Needs: append([]probe.Feature{probe.NFTables}, bridge...), NeedsAny: either,
+			Gives: "networks of containers by bridges, published ports and the way out by nftables",
+		},
+		{
+			Concern: Wiring, Name: "bridge-iptables", With: []string{"isolation=namespaces"},
+			Needs: append([]probe.Feature{probe.IPTables}, bridge...), NeedsAny: either,
+			Gives: "networks of containers by bridges, published ports and the way out by the iptables program",
+			Lacks: []string{"containers held to their own addresses"},
+		},
+		{
+			// With neither: ports are carried by a process of ours.
+			Concern: Wiring, Name: "bridge-forward", With: []string{"isolation=namespaces"},
+			Needs: bridge, NeedsAny: either,
+			Gives: "networks of containers by bridges, published ports carried by the monitor",
+			Lacks: []string{"a way out of the networks, the source address of who comes by a published port, containers held to their own addresses"},
+		},
 		{
 			Concern: Wiring, Name: "host",
 			Gives: "the host's network, or none (--network host|none)",

@@ -31,7 +31,7 @@ func choose(all []Rung, r *probe.Report, w Wish) (*Selection, error) {
 		ch := Choice{Concern: c}
 		asked, isAsked := w[c]
 		for _, rung := range all {
-			if rung.Concern != c || (isAsked && rung.Name != asked) {
+			if rung.Concern != c || (isAsked && !rung.meant(asked, all)) {
 				continue
 			}
 			if ref := refuse(rung, r, s); ref != nil {
@@ -49,6 +49,15 @@ func choose(all []Rung, r *probe.Report, w Wish) (*Selection, error) {
 		s.Choices = append(s.Choices, ch)
 	}
 	return s, nil
+}
+
+// meant tells whether a rung is the one asked for, or one of several of a kind
+// (bridge: bridge-nft, bridge-iptables, bridge-forward), of which the best is taken.
+func (r *Rung) meant(asked string, all []Rung) bool {
+	if r.Name == asked || !strings.HasPrefix(r.Name, asked+"-") {
+		return r.Name == asked
+	}
+	return !slices.ContainsFunc(all, func(o Rung) bool { return o.Concern == r.Concern && o.Name == asked })
 }
 
 // refuse tells why rung cannot be taken, or nil. A missing feature comes before

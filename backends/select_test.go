@@ -63,7 +63,7 @@ func TestSelect(t *testing.T) {
 isolation namespaces
 rootfs overlay
 limits cgroup2
-wiring host
+wiring bridge-nft
 entering setns
 `},
 		{"hybrid control groups", machine("cgroup2.*=with version 1"), nil, `
@@ -71,7 +71,7 @@ isolation namespaces
 rootfs overlay
 limits cgroup1
  - cgroup2: with version 1 [cgroup2.memory]
-wiring host
+wiring bridge-nft
 entering setns
 `},
 		{"an ordinary user, half delegated", ordinary("cgroup2.cpu=not handed down"), nil, `
@@ -82,6 +82,9 @@ rootfs overlay-userns
 limits cgroup2
  - cgroup1: EACCES [cgroup1]
 wiring host
+ - bridge-nft: EINVAL [ns.net]
+ - bridge-iptables: EINVAL [ns.net]
+ - bridge-forward: EINVAL [ns.net]
 entering setns
 `},
 		{"an ordinary user, old kernel", ordinary("overlay.userns=before 5.11", "cgroup2*=not mounted"), nil, `
@@ -96,6 +99,9 @@ limits rlimits
  - cgroup2: not mounted [cgroup2]
  - cgroup1: EACCES [cgroup1]
 wiring host
+ - bridge-nft: EINVAL [ns.net]
+ - bridge-iptables: EINVAL [ns.net]
+ - bridge-forward: EINVAL [ns.net]
 entering setns
 `},
 		{"root on 2.6.32 without namespaces", machine("ns.*", "overlay*", "aufs", "reflink", "cgroup*=not there"), nil, `
@@ -111,6 +117,9 @@ limits rlimits
  - cgroup2: not there [cgroup2]
  - cgroup1: not there [cgroup1]
 wiring host
+ - bridge-nft: EINVAL [ns.net]
+ - bridge-iptables: EINVAL [ns.net]
+ - bridge-forward: EINVAL [ns.net]
 entering procroot
  - setns: EINVAL [ns.mount.setns]
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -120,6 +129,9 @@ isolation chroot
 rootfs overlay
 limits cgroup2
 wiring host
+ - bridge-nft: goes with isolation=namespaces only, and isolation is chroot
+ - bridge-iptables: goes with isolation=namespaces only, and isolation is chroot
+ - bridge-forward: goes with isolation=namespaces only, and isolation is chroot
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -132,6 +144,9 @@ rootfs reflink
  - aufs: EPERM [ns.mount]
 limits cgroup2
 wiring host
+ - bridge-nft: goes with isolation=namespaces only, and isolation is chroot
+ - bridge-iptables: goes with isolation=namespaces only, and isolation is chroot
+ - bridge-forward: goes with isolation=namespaces only, and isolation is chroot
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -142,6 +157,9 @@ rootfs overlay-userns
  - overlay: goes with isolation=namespaces or isolation=chroot only, and isolation is userns
 limits cgroup2
 wiring host
+ - bridge-nft: goes with isolation=namespaces only, and isolation is userns
+ - bridge-iptables: goes with isolation=namespaces only, and isolation is userns
+ - bridge-forward: goes with isolation=namespaces only, and isolation is userns
 entering setns
 `},
 		{"nothing for an ordinary user", ordinary("ns.user*=forbidden", "overlay.userns"), nil, `
@@ -156,6 +174,9 @@ rootfs copy
  - reflink: EOPNOTSUPP [reflink]
 limits cgroup2
 wiring host
+ - bridge-nft: EINVAL [ns.net]
+ - bridge-iptables: EINVAL [ns.net]
+ - bridge-forward: EINVAL [ns.net]
 entering 
  - setns: EINVAL [ns.mount.setns]
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is not possible
@@ -172,7 +193,7 @@ entering setns
 isolation namespaces
 rootfs overlay
 limits cgroup2
-wiring host
+wiring bridge-nft
 entering agent
  - setns: before 3.8 [ns.mount.setns]
 `},
@@ -183,6 +204,9 @@ rootfs overlay-userns
  - overlay: EPERM [overlay]
 limits cgroup2
 wiring host
+ - bridge-nft: EINVAL [ns.net]
+ - bridge-iptables: EINVAL [ns.net]
+ - bridge-forward: EINVAL [ns.net]
 entering agent
  - setns: EUSERS [ns.user.setns]
 `},
@@ -190,14 +214,14 @@ entering agent
 isolation namespaces
 rootfs overlay
 limits cgroup2
-wiring host
+wiring bridge-nft
 entering agent
 `},
 		{"the later entry of a name, by wish", machine("cgroup2.cpu"), Wish{Limits: "cgroup2"}, `
 isolation namespaces
 rootfs overlay
 limits cgroup2
-wiring host
+wiring bridge-nft
 entering setns
 `},
 	} {

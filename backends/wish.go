@@ -83,7 +83,7 @@ func (w Wish) check(all []Rung) error {
 				known = append(known, rung.Name)
 			}
 		}
-		if !slices.Contains(known, w[c]) {
+		if !slices.ContainsFunc(all, func(r Rung) bool { return r.Concern == c && r.meant(w[c], all) }) {
 			return &WishError{Concern: c, Rung: w[c], Why: "no such backend; known are " + strings.Join(known, ", ")}
 		}
 	}

@@ -113,7 +113,11 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	if err := validate(c); err != nil {
 		return nil, nil, err
 	}
-	var err error
+	var more []string
+	err := e.wires.Describe(c, opt.Networking, func(w string) { more = append(more, w) })
+	if err != nil {
+		return nil, nil, wireError(err)
+	}
 	if c.Mounts, err = volume.Resolve(c.Config, c.HostConfig, mountSources(context.Background(), e)); err != nil {
 		return nil, nil, invalid(err)
 	}
@@ -132,7 +136,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	if err := spec.Confinable(c, e.report); err != nil {
 		return nil, nil, fail(Unavailable, err, "%v", err)
 	}
-	return c, spec.Cannot(c, e.report, asked), nil
+	return c, append(more, spec.Cannot(c, e.report, asked)...), nil
 }
 
 // make lays the container out on disk. Whatever fails, nothing is left; whoever

@@ -10,6 +10,7 @@ import (
 	"coracle/backends"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 )
 
 // Options say where the state is and what the user wished.
@@ -46,7 +47,10 @@ type CreateOptions struct {
 	// Pulling is told of a pull; it may be nil.
 	Pulling func(PullEvent)
 	Config  *container.Config
-	Host    *container.HostConfig
+	// Networking says more of the networks that the container is to be on, by
+	// name.
+	Networking *network.NetworkingConfig
+	Host       *container.HostConfig
 	// PIDFile receives the host PID of the container's first process.
 	PIDFile string
 }
@@ -80,6 +84,7 @@ const (
 	Invalid                 // 400
 	Unavailable             // 501: this machine cannot
 	NotModified             // 304: already in that state
+	Forbidden               // 403
 )
 
 // Error is an error with a kind; its text is Docker's where Docker has one.

@@ -21,6 +21,7 @@ import (
 	"coracle/backends/limits/limitstest"
 	"coracle/engine/record"
 	"coracle/image"
+	"coracle/net/network/networktest"
 	"coracle/probe"
 	"coracle/probe/probetest"
 
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 	case "coracle-foreground":
 		os.Exit(foreground(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(networktest.Own(m.Run))
 }
 
 // testbox is a tar of static busybox with what the tests need.

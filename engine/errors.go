@@ -11,6 +11,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/engine/fetch"
 	"coracle/engine/record"
+	"coracle/engine/wiring"
 	"coracle/image"
 )
 
@@ -29,6 +30,32 @@ func noContainer(ref string, err error) error {
 		return fail(Invalid, err, "Multiple IDs found with provided prefix: %s", ref)
 	}
 	return err
+}
+
+// wireError gives an error of package wiring its kind.
+func wireError(err error) error {
+	var (
+		absent   *wiring.NotFound
+		conflict *wiring.Conflict
+		refusal  *wiring.Refusal
+		forbid   *wiring.Forbidden
+		cannot   *wiring.Unavailable
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &absent):
+		return &Error{Kind: NotFound, Err: err}
+	case errors.As(err, &conflict):
+		return &Error{Kind: Conflict, Err: err}
+	case errors.As(err, &refusal):
+		return invalid(err)
+	case errors.As(err, &forbid):
+		return &Error{Kind: Forbidden, Err: err}
+	case errors.As(err, &cannot):
+		return &Error{Kind: Unavailable, Err: err}
+	}
+	return &Error{Kind: Internal, Err: err}
 }
 
 func notRunning(c *record.Container) error {

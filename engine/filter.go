@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"coracle/engine/record"
+	"coracle/engine/wiring"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -16,6 +17,7 @@ import (
 
 // filter is what ps was asked to show: of one key any value, of all keys each.
 type filter struct {
+	e             *Engine
 	want          map[string][]string
 	exited        []int
 	names         []*regexp.Regexp
@@ -69,6 +71,7 @@ func (f *filter) has(key string) bool { return len(f.want[key]) > 0 }
 
 // resolve looks up what the filter names by reference.
 func (f *filter) resolve(ctx context.Context, e *Engine, list []listed) error {
+	f.e = e
 	for _, ref := range f.want["ancestor"] {
 		if f.ancestors == nil {
 			f.ancestors = map[string]bool{}
@@ -123,9 +126,9 @@ func (f *filter) match(l listed) bool {
 		any("ancestor", func(v string) bool { return v == c.Config.Image || f.ancestors[c.ImageID] }) &&
 		any("health", func(v string) bool { return v == healthWord(&l.s) }) &&
 		any("is-task", func(v string) bool { return v == "false" || v == "0" }) &&
-		any("publish", func(string) bool { return false }) &&
+		any("publish", func(v string) bool { return wiring.Publishes(c, l.s.Running, v) }) &&
 		any("expose", func(v string) bool { return f.exposes(l, v) }) &&
-		any("network", func(v string) bool { _, ok := networks(c)[v]; return ok }) &&
+		any("network", func(v string) bool { return f.e.wires.On(c, v) }) &&
 		any("volume", func(v string) bool {
 			return slices.ContainsFunc(c.Mounts, func(m record.Mount) bool {
 				return m.Type != mount.TypeTmpfs && (m.Name == v || m.Source == v || m.Destination == v)

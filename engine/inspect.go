@@ -9,7 +9,6 @@ import (
 	"coracle/engine/record"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 )
 
@@ -26,10 +25,8 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 		HostsPath: filepath.Join(c.RunDir, "hosts"), LogPath: logPath(c),
 		RestartCount: s.RestartCount,
 		HostConfig:   c.HostConfig, Config: c.Config, Mounts: mountPoints(c),
-		GraphDriver: &storage.DriverData{Name: c.Drivers.Rootfs, Data: graph(e.mach, c)},
-		NetworkSettings: &container.NetworkSettings{
-			Ports: network.PortMap{}, Networks: networks(c),
-		},
+		GraphDriver:     &storage.DriverData{Name: c.Drivers.Rootfs, Data: graph(e.mach, c)},
+		NetworkSettings: e.wires.Settings(c, s.Running, s.Pid),
 	}
 	if s.Running {
 		out.ExecIDs = c.Execs()

@@ -16,12 +16,12 @@ import (
 	"coracle/engine/keep"
 	"coracle/engine/logs"
 	"coracle/engine/machine"
-	"coracle/engine/netfiles"
 	"coracle/engine/record"
 	"coracle/engine/remains"
 	"coracle/engine/spec"
 	"coracle/engine/stream"
 	"coracle/engine/volume"
+	"coracle/engine/wiring"
 	"coracle/fs/snapshot"
 )
 
@@ -48,6 +48,9 @@ type life struct {
 	// noDevices: nothing but a missing capability keeps the container from the
 	// host's devices.
 	noDevices bool
+
+	// wired waits until the wiring is begun; nil where there is none.
+	wired func() (*wiring.Run, error)
 
 	plan   *spec.Plan
 	shares *shares
@@ -114,6 +117,7 @@ func (l *life) failed(err error) {
 	if l.grouped != nil {
 		l.grouped() // it may still be being made
 	}
+	l.unwire()
 	if l.log != nil {
 		l.log.Close()
 	}
@@ -144,6 +148,7 @@ func (l *life) start(ctx context.Context) error {
 	if err := l.describe(); err != nil {
 		return err
 	}
+	l.wire(ctx)
 	if err := l.limit(); err != nil {
 		return err
 	}
@@ -181,10 +186,15 @@ func (l *life) describe() (err error) {
 	if l.iso, err = m.Isolation(c.Drivers.Isolation); err != nil {
 		return err
 	}
+	links, err := l.e.wires.LinkEnv(c)
+	if err != nil {
+		return wireError(err)
+	}
 	l.plan, err = spec.Build(spec.Input{
 		C: c, Report: l.e.report, Root: machine.RootDir(c, l.snaps), SingleID: m.SingleID(c.Drivers.Isolation),
 		Groups: strings.HasPrefix(c.Drivers.Limits, "cgroup") && machine.ShowsGroups(),
 		Images: imageViews(c, l.snaps), Join: l.shares.paths, Shm: l.shares.shm, Names: l.shares.names,
+		OwnNet: wiring.Own(c), Env: links,
 	})
 	if err != nil {
 		return err
@@ -220,7 +230,7 @@ func (l *life) assemble() error {
 		return err
 	}
 	// At each start, because the host's own may have changed.
-	if err := netfiles.Write(c.RunDir, c.Config, c.HostConfig); err != nil {
+	if err := wiring.Files(c); err != nil {
 		return err
 	}
 	mounts, err := machine.RootMounts(c, l.snaps)
@@ -360,6 +370,9 @@ func (l *life) announce(proc isolate.Process) error {
 		proc.Signal(syscall.SIGKILL) // stopped while it was started again
 	}
 	l.mu.Unlock()
+	if err == nil {
+		err = l.running(proc.PID())
+	}
 	switch {
 	case err != nil:
 	case l.server == nil:
@@ -429,6 +442,8 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 	}
 	l.mu.Unlock()
 	oom := l.group.OOMKills() > 0
+	unwired := make(chan error, 1)
+	go func() { unwired <- l.unwire() }() // the kernel takes its time
 	err := l.e.sweeper.Kill(context.Background(), l.iso, l.group, l.target(true))
 	l.checks.wait()
 	l.pump.Finish(strayGrace)
@@ -439,6 +454,7 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 		}
 		l.log = nil
 	}
+	err = errors.Join(err, <-unwired)
 	if err == nil {
 		err = errors.Join(l.group.Remove(), machine.DropShm(c), l.volumes().Unmount(c))
 	}

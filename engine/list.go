@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"coracle/engine/record"
+	"coracle/engine/wiring"
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
-	"github.com/moby/moby/api/types/network"
 )
 
 // entry is a container with its settled state.
@@ -101,8 +101,8 @@ func summary(ctx context.Context, e *Engine, l listed, size bool) container.Summ
 	s := container.Summary{
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: c.Config.Image, ImageID: c.ImageID,
 		Command: commandText(c), Created: c.Created.Unix(),
-		Ports: []container.PortSummary{}, Labels: c.Config.Labels, State: l.s.Status(), Status: statusText(&l.s, time.Now()),
-		NetworkSettings: &container.NetworkSettingsSummary{Networks: networks(c)},
+		Ports: wiring.PortList(c, l.s.Running), Labels: c.Config.Labels, State: l.s.Status(), Status: statusText(&l.s, time.Now()),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: e.wires.Networks(c, l.s.Running)},
 		Mounts:          mountPoints(c),
 	}
 	s.HostConfig.NetworkMode = string(c.HostConfig.NetworkMode)
@@ -146,15 +146,6 @@ func mountPoints(c *record.Container) []container.MountPoint {
 		out = append(out, p)
 	}
 	return out
-}
-
-// networks is how Docker shows the network that a container is in.
-func networks(c *record.Container) map[string]*network.EndpointSettings {
-	name := "host"
-	if c.HostConfig.NetworkMode.IsNone() || c.Config.NetworkDisabled {
-		name = "none"
-	}
-	return map[string]*network.EndpointSettings{name: {}}
 }
 
 // statusText is ps's "Up 3 minutes".

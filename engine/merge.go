@@ -155,25 +155,13 @@ func validate(c *record.Container) error {
 // notYet refuses what later versions will do, instead of leaving it out.
 func notYet(h *container.HostConfig) error {
 	for what, asked := range map[string]bool{
-		"published ports": len(h.PortBindings) > 0 || h.PublishAllPorts,
-		"links":           len(h.Links) > 0,
 		"--storage-opt: no quota is kept on root filesystems": len(h.StorageOpt) > 0,
-		"network mode " + string(h.NetworkMode):               !wired(h.NetworkMode),
 	} {
 		if asked {
-			more := ""
-			if strings.HasPrefix(what, "network") {
-				more = "; none, host and default are"
-			}
-			return fail(Unavailable, nil, "%s: not available%s", what, more)
+			return fail(Unavailable, nil, "%s: not available", what)
 		}
 	}
 	return nil
-}
-
-// wired tells whether a network mode can be had: the host's network or none.
-func wired(m container.NetworkMode) bool {
-	return m == "" || m.IsDefault() || m.IsHost() || m.IsNone() || m.IsContainer()
 }
 
 func validateResources(r *container.Resources) error {

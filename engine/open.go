@@ -15,6 +15,7 @@ import (
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/remains"
+	"coracle/engine/wiring"
 	"coracle/image"
 	"coracle/probe"
 )
@@ -31,6 +32,7 @@ type Engine struct {
 	// sweeper cleans up after runs and commands.
 	sweeper *remains.Sweeper
 	journal *events.Journal
+	wires   *wiring.Manager
 	// made is the container that Create made last: Run needs not read it again.
 	// Groups call one engine from several goroutines.
 	made atomic.Pointer[made]
@@ -66,7 +68,15 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.journal = events.In(filepath.Join(opt.Root, "events"))
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
 	e.source = newSource(e)
-	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
+	e.wires = wiring.New(wiring.Manager{
+		Report: e.report, Rung: e.sel.Rung(backends.Wiring), Strict: opt.Strict, Warn: opt.Warn,
+		Containers: e.store, Settle: func(ctx context.Context, id string) {
+			if c, err := e.store.Load(id); err == nil {
+				e.sweeper.Settle(ctx, c)
+			}
+		},
+	})
+	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Wiring: e.wires, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
 		happened(e, c, what, more...)
 	}}
 	return e, nil

@@ -85,10 +85,11 @@ type Bundle struct {
 	GroupAdd []string // additional groups, names or numbers
 	// Loopback brings lo up in the container's own network namespace.
 	Loopback bool
-	// Net is asked, after Joined, for what the first process does in the
-	// container's own network namespace before it makes its root. Opened gets
-	// the descriptors that it opened there, before the program is executed.
-	Net    func() (*Net, error)
+	// Wire is called after Joined, also where Doors are used, with the host PID
+	// of the first process, and says what that is to do in the container's own
+	// network namespace before anything else (nil: nothing). Opened gets the
+	// descriptors that it opened there, before the program is executed.
+	Wire   func(pid int) (*Net, error)
 	Opened func(files map[string]*os.File) error
 	Nice   int
 }

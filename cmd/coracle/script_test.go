@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"coracle/backends/limits/limitstest"
+	"coracle/net/network/networktest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -22,7 +23,7 @@ import (
 var bin string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
+	os.Exit(networktest.Own(func() int {
 		dir, err := os.MkdirTemp("", "coracle-cli-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -49,7 +50,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		return m.Run()
-	}())
+	}))
 }
 
 // TestScripts runs the scripts, each with a state directory of its own.

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 )
 
 // Format is the version of the layout that this program writes.
@@ -97,10 +98,13 @@ type Container struct {
 	Drivers    Drivers
 	Layer      string // chain ID
 	// View: the root is the layer itself, read-only; there is no snapshot.
-	View    bool `json:",omitempty"`
-	Mounts  []Mount
-	RunDir  string // where it was given its locks; believed before any option
-	PIDFile string `json:",omitempty"`
+	View   bool `json:",omitempty"`
+	Mounts []Mount
+	// Networks are what was asked for of each network, by name; what was changed
+	// since is in networks.json (package wiring).
+	Networks map[string]*network.EndpointSettings `json:",omitempty"`
+	RunDir   string                               // where it was given its locks; believed before any option
+	PIDFile  string                               `json:",omitempty"`
 
 	dir   string
 	freed bool // its name was given back

@@ -19,6 +19,7 @@ import (
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/spec"
+	"coracle/engine/wiring"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -27,6 +28,7 @@ import (
 type Sweeper struct {
 	Store   *record.Store
 	Machine *machine.Machine
+	Wiring  *wiring.Manager
 	Warn    func(string)
 	// Happened writes an event; nil: none are.
 	Happened func(c *record.Container, what events.Action, more ...string)
@@ -76,6 +78,9 @@ func (w *Sweeper) Sweep(ctx context.Context, c *record.Container, s *record.Stat
 		_ = group.Freeze(false)
 	}
 	if err := w.Kill(ctx, iso, group, t); err != nil {
+		return err
+	}
+	if err := w.Wiring.Sweep(ctx, c); err != nil {
 		return err
 	}
 	if group != nil {

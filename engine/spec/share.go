@@ -62,7 +62,7 @@ func namespaces(in Input) []specs.LinuxNamespace {
 	add(specs.PIDNamespace, h.PidMode.IsPrivate())
 	add(specs.IPCNamespace, !h.IpcMode.IsHost() && !h.IpcMode.IsContainer())
 	add(specs.UTSNamespace, !h.UTSMode.IsHost())
-	add(specs.NetworkNamespace, h.NetworkMode.IsNone() || in.C.Config.NetworkDisabled)
+	add(specs.NetworkNamespace, in.OwnNet || h.NetworkMode.IsNone() || in.C.Config.NetworkDisabled)
 	// The bit has another meaning before 2.6.38: never without a yes.
 	private := h.CgroupnsMode.IsPrivate() || h.CgroupnsMode.IsEmpty() && !h.Privileged
 	if in.Report != nil && in.Report.Has(probe.NSCgroup) && private && in.Groups {

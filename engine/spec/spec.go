@@ -26,6 +26,10 @@ type Input struct {
 	SingleID bool
 	// Groups: the container gets control groups, and sees them.
 	Groups bool
+	// OwnNet: the container has a network namespace because it is wired.
+	OwnNet bool
+	// Env are variables of links; the container's own come before them.
+	Env []string
 	// Join are the namespaces of other containers that this one shares, by the
 	// paths of their files.
 	Join map[specs.LinuxNamespaceType]string
@@ -67,6 +71,9 @@ func Build(in Input) (*Plan, error) {
 	proc, err := Process(in.C, nil)
 	if err != nil {
 		return nil, err
+	}
+	if len(in.Env) > 0 {
+		proc.Env = MergeEnv(in.Env, proc.Env)
 	}
 	p := &Plan{User: c.Config.User, GroupAdd: h.GroupAdd, Init: h.Init != nil && *h.Init}
 	nss := namespaces(in)

@@ -18,6 +18,7 @@ import (
 
 	"coracle/backends/backendstest"
 	"coracle/backends/limits/limitstest"
+	"coracle/net/network/networktest"
 )
 
 // ordinary is the uid and gid of tests that run without root. No account is
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, becomeWithout(os.Args[2:]))
 		os.Exit(1)
 	}
-	os.Exit(func() int {
+	os.Exit(networktest.Own(func() int {
 		top, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "go list -m:", err)
@@ -59,7 +60,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		return m.Run()
-	}())
+	}))
 }
 
 // machine is one state directory, used as one user on one rung.

@@ -66,8 +66,8 @@ type Driver interface {
 	Open(ctx context.Context, s *Sandbox) (Wiring, []Cannot, error)
 	// Sweep undoes what a killed monitor left of a sandbox on the host.
 	Sweep(ctx context.Context, s *Sandbox) error
-	// Remove takes away what the host has of a network that no container is on
-	// any more: its last one has ended, or it is being removed.
+	// Remove takes away what the host has of a network that no container is on,
+	// when it is removed.
 	Remove(ctx context.Context, n *Network) error
 }
 
@@ -86,7 +86,8 @@ type Wiring interface {
 	// Ports are the published ports as they are: with the host ports that were
 	// chosen.
 	Ports() []Publish
-	// Connect and Disconnect change a container that runs. do runs what is to
+	// Connect and Disconnect change a container that runs, and the Endpoints of
+	// the sandbox, whose Networks has the network. do runs what is to
 	// be done in the container's namespace and returns the descriptors.
 	Connect(ctx context.Context, ep *Endpoint, do Doer) error
 	Disconnect(ctx context.Context, ep *Endpoint, do Doer) error
@@ -103,6 +104,12 @@ type Network struct {
 	dnetwork.Network
 	// Default is one of bridge, host and none, which are always there.
 	Default bool `json:",omitempty"`
+	// Auto: its subnets were chosen by us, and may be chosen again where the host
+	// has come to use them while nobody was on the network.
+	Auto bool `json:",omitempty"`
+	// Loopback is the subnet of 127.0.0.0/8 that endpoints have their addresses
+	// of where containers have the host's network (hostports).
+	Loopback netip.Prefix
 	// Interface is the name of the network's interface on the host, where its
 	// rung has one.
 	Interface string `json:",omitempty"`

@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"coracle/backends/limits/limitstest"
+	"coracle/net/network/networktest"
 )
 
 var product string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
+	os.Exit(networktest.Own(func() int {
 		// A place that every user can reach.
 		dir, err := os.MkdirTemp("", "coracle-suite-")
 		if err == nil {
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		return m.Run()
-	}())
+	}))
 }
 
 // getProduct copies the program at from, or builds it.

@@ -31,6 +31,8 @@ type Plan struct {
 	Seccomp func() ([]byte, error)
 	Doors   func() ([]int, error)
 	Joined  func(pid int) error
+	Wire    func(pid int) (*isolate.Net, error)
+	Opened  func(files map[string]*os.File) error
 	// RunDir is the bundle's or the target's; an agent's socket is in it.
 	RunDir string
 	// Extra is passed to the stage as descriptor 4.
@@ -230,6 +232,12 @@ func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error
 			return err
 		}
 	}
+	if plan.Wire != nil {
+		var err error
+		if plan.Config.Net, err = plan.Wire(p.pid); err != nil {
+			return err
+		}
+	}
 	if plan.Seccomp != nil {
 		filter, err := plan.Seccomp()
 		if err != nil {
@@ -246,7 +254,7 @@ func (p *process) instruct(ctx context.Context, conn *os.File, plan *Plan) error
 	}
 	stop := context.AfterFunc(ctx, func() { p.Signal(syscall.SIGKILL) })
 	defer stop()
-	answer, err := stage.Listen(int(conn.Fd()))
+	answer, err := stage.Listen(int(conn.Fd()), plan.Opened)
 	p.console, p.warnings = answer.Console, answer.Warnings
 	if err == nil {
 		err = ctx.Err()

@@ -15,7 +15,7 @@ import (
 // FromBundle begins the plan of a container's first process.
 func FromBundle(b *isolate.Bundle) *Plan {
 	return &Plan{
-		IO: b.IO, Seccomp: b.Seccomp, Doors: b.Doors, Joined: b.Joined, RunDir: b.RunDir,
+		IO: b.IO, Seccomp: b.Seccomp, Doors: b.Doors, Joined: b.Joined, RunDir: b.RunDir, Wire: b.Wire, Opened: b.Opened,
 		Config: stage.Config{
 			Spec: b.Spec, Process: b.Spec.Process, RootMounts: b.RootMounts,
 			User: b.User, GroupAdd: b.GroupAdd,

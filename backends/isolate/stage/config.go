@@ -69,6 +69,8 @@ type Config struct {
 	Agent bool
 	// Loopback brings the loopback interface up.
 	Loopback bool
+	// Net is done in the container's own network namespace before all else.
+	Net *isolate.Net
 	// Seccomp is the compiled filter.
 	Seccomp []byte
 	// Nice is added to the priority.
@@ -81,7 +83,7 @@ type Config struct {
 func (c *Config) ForProgram() *Config {
 	p := *c
 	p.Inside, p.Agent, p.Init = true, false, false
-	p.Spec, p.RootMounts = nil, nil
+	p.Spec, p.RootMounts, p.Net = nil, nil, nil
 	return &p
 }
 
@@ -90,8 +92,10 @@ type message struct {
 	Warn  string
 	Exec  *isolate.ExecError  `json:",omitempty"`
 	Stage *isolate.StageError `json:",omitempty"`
-	// Console comes with the terminal's master as a descriptor.
-	Console bool
+	// Console comes with the terminal's master as a descriptor, Files with those
+	// that Config.Net asked for.
+	Console bool     `json:",omitempty"`
+	Files   []string `json:",omitempty"`
 }
 
 // Send writes the configuration to the stage.
@@ -154,88 +158,6 @@ func receive(conn io.Reader) (*Config, error) {
 	return c, err
 }
 
-// Answer is what came back from the stage.
-type Answer struct {
-	Warnings []string
-	Console  *os.File
-}
-
-// Listen reads the stage's messages until the program was executed or a step
-// failed; the error is then an *isolate.ExecError or *isolate.StageError. An
-// end without a word, which a killed stage leaves, looks like success: the
-// process's exit status tells.
-func Listen(fd int) (Answer, error) {
-	var a Answer
-	var pending []byte
-	buf, oob := make([]byte, 64<<10), make([]byte, unix.CmsgSpace(4))
-	for {
-		n, oobn, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if errors.Is(err, unix.ECONNRESET) {
-			// It died with words of ours unread, as a Go program does that is
-			// not given its threads.
-			return a, fmt.Errorf("the second stage died: too little memory, or too few processes permitted: %w", err)
-		}
-		if err != nil {
-			return a, os.NewSyscallError("recvmsg", err)
-		}
-		if oobn > 0 {
-			a.Console = descriptor(oob[:oobn])
-		}
-		if n == 0 {
-			return a, nil
-		}
-		pending = append(pending, buf[:n]...)
-		for {
-			line, rest, ok := cut(pending)
-			if !ok {
-				break
-			}
-			pending = rest
-			var m message
-			if err := json.Unmarshal(line, &m); err != nil {
-				return a, fmt.Errorf("second stage: %w", err)
-			}
-			switch {
-			case m.Exec != nil:
-				return a, m.Exec
-			case m.Stage != nil:
-				return a, m.Stage
-			case m.Warn != "":
-				a.Warnings = append(a.Warnings, m.Warn)
-			}
-		}
-	}
-}
-
-func cut(b []byte) (line, rest []byte, ok bool) {
-	for i, c := range b {
-		if c == '\n' {
-			return b[:i], b[i+1:], true
-		}
-	}
-	return nil, b, false
-}
-
-func descriptor(oob []byte) *os.File {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(msgs) == 0 {
-		return nil
-	}
-	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil || len(fds) == 0 {
-		return nil
-	}
-	for _, fd := range fds[1:] {
-		unix.Close(fd)
-	}
-	// Non-blocking, so that the file joins Go's poller and Close ends a Read.
-	unix.SetNonblock(fds[0], true)
-	return os.NewFile(uintptr(fds[0]), "console")
-}
-
 // tell sends one message.
 func tell(m message) {
 	data, err := json.Marshal(m)
@@ -245,9 +167,12 @@ func tell(m message) {
 	unix.Write(socket, append(data, '\n'))
 }
 
-func tellConsole(master int) error {
-	data, _ := json.Marshal(message{Console: true})
-	return unix.Sendmsg(socket, append(data, '\n'), unix.UnixRights(master), nil, 0)
+func tellFiles(m message, fds ...int) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return unix.Sendmsg(socket, append(data, '\n'), unix.UnixRights(fds...), nil, 0)
 }
 
 // step makes a failed step of an error.

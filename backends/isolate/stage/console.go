@@ -41,7 +41,7 @@ func terminal(c *Config, id *identity) error {
 			return step("bind /dev/console", err)
 		}
 	}
-	if err := tellConsole(master); err != nil {
+	if err := tellFiles(message{Console: true}, master); err != nil {
 		return step("send terminal", err)
 	}
 	for fd := range 3 {

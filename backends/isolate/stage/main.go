@@ -9,6 +9,7 @@ import (
 
 	"coracle/backends/confine"
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/inside"
 	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,9 @@ func run() error {
 		if err := sys.CloseInherited(socket + 1); err != nil {
 			return step("close descriptors", err)
 		}
+	}
+	if err := network(c); err != nil {
+		return err
 	}
 	switch {
 	case c.Inside:
@@ -91,6 +95,30 @@ func run() error {
 		return initMain(path, c, env)
 	}
 	return execute(path, c.Process.Args, env)
+}
+
+// network does what belongs into the container's own network namespace, while
+// the host's /dev/net/tun and /proc are still in sight, and hands out what it
+// opened.
+func network(c *Config) error {
+	if inside.Empty(c.Net) {
+		return nil
+	}
+	if err := loopbackUp(); err != nil {
+		return step("bring up the loopback interface", err)
+	}
+	names, fds, err := inside.Do(c.Net)
+	if err != nil {
+		return step("network", err)
+	}
+	if len(fds) == 0 {
+		return nil
+	}
+	err = tellFiles(message{Files: names}, fds...)
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return step("hand out sockets", err)
 }
 
 // enter joins the mount namespace of a container that runs, or its root.

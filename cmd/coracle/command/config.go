@@ -170,25 +170,6 @@ func (s *settings) fillSecurity() error {
 	return nil
 }
 
-func (s *settings) fillNetwork() error {
-	mode := s.c.String("network")
-	if mode == "" {
-		mode = s.c.String("net")
-	}
-	if mode == "" {
-		mode = "default"
-	}
-	s.Host.NetworkMode = container.NetworkMode(mode)
-	var err error
-	if s.Host.ExtraHosts, err = opts.Hosts(s.c.StringSlice("add-host")); err != nil {
-		return s.v.badValue("add-host", strings.Join(s.c.StringSlice("add-host"), ","), err)
-	}
-	if s.Host.DNS, err = opts.Addrs(s.c.StringSlice("dns")); err != nil {
-		return s.v.badValue("dns", strings.Join(s.c.StringSlice("dns"), ","), err)
-	}
-	return nil
-}
-
 func (s *settings) fillResources() error {
 	r := &s.Host.Resources
 	for _, n := range []struct {

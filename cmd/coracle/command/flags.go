@@ -8,7 +8,7 @@ import (
 
 // containerFlags are those of run and create.
 func containerFlags() []cli.Flag {
-	return slices.Concat(processFlags(), isolationFlags(), resourceFlags(), modeFlags(), blockFlags(), keepFlags())
+	return slices.Concat(processFlags(), isolationFlags(), resourceFlags(), modeFlags(), blockFlags(), keepFlags(), networkFlags())
 }
 
 func processFlags() []cli.Flag {
@@ -47,15 +47,11 @@ func platformFlag() cli.Flag {
 
 func isolationFlags() []cli.Flag {
 	return []cli.Flag{
-		list("add-host", "", "Add a custom host-to-IP mapping (host:ip)"),
 		list("cap-add", "", "Add Linux capabilities"),
 		list("cap-drop", "", "Drop Linux capabilities"),
 		list("device", "", "Add a host device to the container"),
-		list("dns", "", "Set custom DNS servers"),
 		text("hostname", "h", "Container host name"),
 		list("mount", "", "`mount` Attach a filesystem mount to the container"),
-		text("network", "", "`network` Connect a container to a network (none, host)"),
-		&cli.StringFlag{Name: "net", Usage: "`network` The same as --network", Hidden: true},
 		toggle("privileged", "", "Give extended privileges to this container"),
 		toggle("read-only", "", "Mount the container's root filesystem as read only"),
 		list("security-opt", "", "Security Options"),

@@ -21,7 +21,7 @@ func newInspect(t *tool) *verb {
 	return t.inspectVerb("", "Return low-level information on objects", "NAME|ID [NAME|ID...]",
 		text("format", "f", "Format output: 'json' or a Go template"),
 		toggle("size", "s", "Display total file sizes if the type is container"),
-		text("type", "", "Only inspect objects of the given type (container, image, volume)"))
+		text("type", "", "Only inspect objects of the given type (container, image, network, volume)"))
 }
 
 func newContainerInspect(t *tool) *verb {
@@ -45,9 +45,9 @@ func (t *tool) inspectVerb(kind, usage, args string, flags ...cli.Flag) *verb {
 			only = c.String("type")
 		}
 		switch only {
-		case "", "container", "image", "volume":
+		case "", "container", "image", "network", "volume":
 		default:
-			return fmt.Errorf("%q is not a valid value for --type: container, image and volume are", only)
+			return fmt.Errorf("%q is not a valid value for --type: container, image, network and volume are", only)
 		}
 		return t.inspect(c, only)
 	}
@@ -95,6 +95,10 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	if kind == "volume" {
 		return engine.VolumeInspect(eng, ref)
 	}
+	if kind == "network" {
+		n, err := engine.NetworksOf(eng).Inspect(c.Context, ref)
+		return n, engine.WireError(err)
+	}
 	if kind != "image" {
 		info, err := eng.Inspect(c.Context, ref, c.Bool("size"))
 		var e *engine.Error
@@ -112,6 +116,9 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 	case kind == "" && errors.Is(err, image.ErrNotFound):
 		if v, err := engine.VolumeInspect(eng, ref); err == nil {
 			return v, nil
+		}
+		if n, err := engine.NetworksOf(eng).Inspect(c.Context, ref); err == nil {
+			return n, nil
 		}
 		return nil, fmt.Errorf("no such object: %s", ref)
 	}

@@ -63,7 +63,6 @@ func verbs() []entry {
 		{newEvents, []string{"events", "system events"}},
 		{newTop, []string{"top", "container top"}},
 		{newStats, []string{"stats", "container stats"}},
-		{newPort, []string{"port", "container port"}},
 		{newContainerPrune, []string{"container prune"}},
 		{newBoot, []string{"boot"}},
 		{newRm, []string{"rm", "container rm", "container remove"}},
@@ -106,6 +105,14 @@ func verbs() []entry {
 		{newSuperviseInstall, []string{"supervise install"}},
 		{newSuperviseRemove, []string{"supervise remove", "supervise rm"}},
 		{newSuperviseStatus, []string{"supervise status", "supervise ls"}},
+		{newPort, []string{"port", "container port"}},
+		{newNetworkCreate, []string{"network create"}},
+		{newNetworkLs, []string{"network ls", "network list"}},
+		{newNetworkInspect, []string{"network inspect"}},
+		{newNetworkRm, []string{"network rm", "network remove"}},
+		{newNetworkPrune, []string{"network prune"}},
+		{newNetworkConnect, []string{"network connect"}},
+		{newNetworkDisconnect, []string{"network disconnect"}},
 		{newProbe, []string{"probe"}},
 		{newInfo, []string{"info", "system info"}},
 		{newVersion, []string{"version"}},
@@ -318,6 +325,8 @@ func family(word string) string {
 		return "Manage images"
 	case "manifest":
 		return "Look at image manifests and manifest lists"
+	case "network":
+		return "Manage networks"
 	case "platform":
 		return "Manage what runs programs of other architectures"
 	case "supervise":

@@ -38,8 +38,8 @@ func longName(name string) string {
 // too.
 func missing(name string) string {
 	switch name {
-	case "publish", "publish-all", "expose", "ip", "ip6", "link", "link-local-ip", "mac-address", "network-alias":
-		return "containers have the host's network or none"
+	case "link":
+		return "a link stays with the container that it was given to"
 	case "host", "context", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify":
 		return "there is no daemon to connect to"
 	case "kernel-memory":

@@ -1,0 +1,55 @@
+package inside
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"coracle/backends/isolate"
+
+	"golang.org/x/sys/unix"
+)
+
+// In does it in the network namespace of process pid, by a thread that ends
+// with it. It needs setns(2) and root; a user namespace cannot be joined so,
+// because a Go program has several threads.
+func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
+	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
+	type result struct {
+		names []string
+		fds   []int
+		err   error
+	}
+	done := make(chan result)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{err: fmt.Errorf("join network namespace: %w", err)}
+			return
+		}
+		names, fds, err := Do(n)
+		done <- result{names, fds, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		return nil, r.err
+	}
+	return Files(r.names, r.fds), nil
+}
+
+// Files makes files of descriptors.
+func Files(names []string, fds []int) map[string]*os.File {
+	files := make(map[string]*os.File, len(fds))
+	for i, fd := range fds {
+		// Non-blocking, so that the file joins Go's poller and Close ends a Read.
+		unix.SetNonblock(fd, true)
+		files[names[i]] = os.NewFile(uintptr(fd), names[i])
+	}
+	return files
+}

@@ -1,0 +1,282 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"coracle/backends/isolate"
+	"coracle/engine/record"
+	"coracle/net/network"
+	"coracle/net/objects"
+
+	dnetwork "github.com/moby/moby/api/types/network"
+)
+
+// Run is the wiring of a container that runs, or is being started, in its
+// monitor.
+type Run struct {
+	m *Manager
+	c *record.Container
+	d network.Driver
+	s *network.Sandbox
+	w network.Wiring
+
+	mu      sync.Mutex
+	control *control
+	names   *names
+	do      network.Doer
+}
+
+// Begin leases addresses and begins to wire c; what it did is undone where it
+// fails. nil where c is not wired.
+func (m *Manager) Begin(ctx context.Context, c *record.Container) (_ *Run, err error) {
+	if !Wired(c) {
+		return nil, nil
+	}
+	d, err := m.Driver(c.Drivers.Wiring)
+	if err != nil {
+		return nil, err
+	}
+	r := &Run{m: m, c: c, d: d}
+	r.s = &network.Sandbox{
+		ContainerID: c.ID, Container: c.Name, RunDir: c.RunDir, Networks: map[string]*network.Network{},
+		UserNS: c.Drivers.Isolation == "userns", Warn: m.Warn,
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	if err := r.lease(ctx); err != nil {
+		return nil, err
+	}
+	if r.s.Publish, err = publish(c.HostConfig, c.Config.ExposedPorts); err != nil {
+		return nil, &Refusal{err}
+	}
+	w, not, err := d.Open(ctx, r.s)
+	if err != nil {
+		return nil, errPorts(c, r.s.Endpoints[0].ID, err)
+	}
+	r.w = w
+	if err := m.say(not); err != nil {
+		return nil, err
+	}
+	if err := writePorts(c.RunDir, w.Ports()); err != nil {
+		return nil, err
+	}
+	return r, r.files()
+}
+
+// say warns of what cannot be honoured, or fails.
+func (m *Manager) say(not []network.Cannot) error {
+	for _, n := range not {
+		if m.Strict {
+			return &Unavailable{errors.New(n.String())}
+		}
+		m.Warn(n.String())
+	}
+	return nil
+}
+
+// lease gives the container a place on each of its networks.
+func (r *Run) lease(ctx context.Context) error {
+	names, set, err := r.m.settings(r.c)
+	if err != nil {
+		return err
+	}
+	if err := r.m.Store.Defaults(used(nil)); err != nil {
+		return err
+	}
+	for i, name := range names {
+		n, err := r.m.Find(name)
+		if err != nil {
+			return err
+		}
+		ep, err := r.join(ctx, n, set[name], i)
+		if err != nil {
+			return err
+		}
+		r.s.Endpoints = append(r.s.Endpoints, ep)
+	}
+	return nil
+}
+
+// join leases a place on one network for the interface of a number.
+func (r *Run) join(ctx context.Context, n *network.Network, set *dnetwork.EndpointSettings, number int) (*network.Endpoint, error) {
+	r.m.bury(ctx, n.ID, r.c.ID)
+	if err := r.vacant(n); err != nil {
+		return nil, err
+	}
+	ep := endpoint(r.c, n, set, number)
+	more := []string(nil)
+	if set != nil {
+		more = set.Links
+	}
+	links, err := r.m.links(r.c, n, more)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		if ep.Links == nil {
+			ep.Links = map[string]string{}
+		}
+		ep.Links[strings.ToLower(l.alias)] = l.id
+	}
+	loopback := !r.d.Namespace()
+	err = r.m.Store.Lease(n, ep, loopback, func(others []*network.Endpoint) error { return r.company(n, others) })
+	if err != nil {
+		if errors.Is(err, objects.ErrNotFound) {
+			return nil, &NotFound{fmt.Errorf("network %s not found", n.Name)}
+		}
+		return nil, fmt.Errorf("failed to set up container networking: %w", err)
+	}
+	// Another map, because the driver may be reading this one.
+	r.s.Networks = maps.Clone(r.s.Networks)
+	r.s.Networks[n.ID] = n
+	return ep, nil
+}
+
+// vacant moves a network whose subnet we chose, and which the host has a route
+// into by now, before anybody is on it.
+func (r *Run) vacant(n *network.Network) error {
+	if !n.Auto || !r.d.Namespace() {
+		return nil
+	}
+	if list, err := r.m.Store.Endpoints(n.ID); err != nil || len(list) > 0 {
+		return err
+	}
+	taken := used(n)()
+	for _, c := range n.IPAM.Config {
+		if slices.ContainsFunc(taken, func(p netip.Prefix) bool { return p.Overlaps(c.Subnet) }) {
+			return r.m.Store.Again(n, taken)
+		}
+	}
+	return nil
+}
+
+// company refuses a network on which containers of another kind of wiring are.
+func (r *Run) company(n *network.Network, others []*network.Endpoint) error {
+	for _, o := range others {
+		d, err := r.m.Driver(o.Rung)
+		if err != nil || d == nil || d.Kind() == r.d.Kind() || !r.m.alive(o.ContainerID) {
+			continue
+		}
+		return fmt.Errorf("network %s: container %s on it is wired by %s, which does not go with %s", n.Name, o.Container, o.Rung, r.d.Name())
+	}
+	return nil
+}
+
+// endpoint is what is to be leased.
+func endpoint(c *record.Container, n *network.Network, set *dnetwork.EndpointSettings, number int) *network.Endpoint {
+	ep := &network.Endpoint{
+		ID: objects.NewID(), NetworkID: n.ID, NetworkName: n.Name, ContainerID: c.ID, Container: c.Name,
+		Rung: c.Drivers.Wiring, Boot: record.Boot(), Inner: fmt.Sprintf("eth%d", number),
+		Exposed: declared(c.Config, c.HostConfig),
+	}
+	ep.Outer = "cv-" + ep.ID[:12]
+	if set == nil {
+		set = &dnetwork.EndpointSettings{}
+	}
+	ep.Asked, ep.MAC, ep.GwPriority, ep.DriverOpts = set.IPAMConfig, set.MacAddress, set.GwPriority, set.DriverOpts
+	if name := set.DriverOpts["com.docker.network.endpoint.ifname"]; name != "" {
+		ep.Inner = name
+	}
+	ep.Names = dnsNames(c, set.Aliases)
+	return ep
+}
+
+// dnsNames are Docker's: the container's name, the aliases, its short ID, and
+// its host name.
+func dnsNames(c *record.Container, aliases []string) []string {
+	var out []string
+	for _, name := range append(append([]string{c.Name}, aliases...), c.ID[:12], c.Config.Hostname) {
+		name = strings.ToLower(name)
+		if name != "" && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Wire is isolate.Bundle's: the first process waits meanwhile.
+func (r *Run) Wire(pid int) (*isolate.Net, error) {
+	if !r.d.Namespace() {
+		return nil, nil
+	}
+	if err := r.w.Attach(pid); err != nil {
+		return nil, err
+	}
+	n, err := r.w.Inside()
+	if err != nil {
+		return nil, err
+	}
+	if n == nil {
+		n = &isolate.Net{}
+	}
+	n.Sysctls = append(n.Sysctls, sysctls(r.c)...)
+	if r.served() {
+		n.Sockets = append(n.Sockets,
+			isolate.NetSocket{Name: dnsUDP, Network: "udp", Addr: nameServer + ":53"},
+			isolate.NetSocket{Name: dnsTCP, Network: "tcp", Addr: nameServer + ":53"})
+	}
+	return n, nil
+}
+
+// sysctls are Docker's: root's ports and ping are for every user of a container
+// that has a network of its own. Where the user says otherwise, the user's are
+// written later.
+func sysctls(c *record.Container) []isolate.NetSysctl {
+	if c.Drivers.Isolation == "userns" {
+		return nil
+	}
+	return []isolate.NetSysctl{
+		{Path: "ipv4/ip_unprivileged_port_start", Value: "0"},
+		{Path: "ipv4/ping_group_range", Value: "0 2147483647"},
+	}
+}
+
+// Opened is isolate.Bundle's: the descriptors that the first process opened.
+func (r *Run) Opened(files map[string]*os.File) error {
+	mine := map[string]*os.File{}
+	for _, name := range []string{dnsUDP, dnsTCP} {
+		if f := files[name]; f != nil {
+			mine[name] = f
+			delete(files, name)
+		}
+	}
+	err := r.w.Opened(files)
+	if len(mine) > 0 {
+		err = errors.Join(err, r.serve(mine))
+	}
+	return err
+}
+
+// Close undoes all that Begin and what followed it did.
+func (r *Run) Close() error {
+	if r == nil {
+		return nil
+	}
+	r.control.stop()
+	r.names.stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var failed error
+	if r.w != nil {
+		failed = r.w.Close()
+	}
+	for _, ep := range r.s.Endpoints {
+		failed = errors.Join(failed, r.m.free(ep))
+	}
+	dropPorts(r.c.RunDir)
+	return failed
+}
+
+func (r *Run) path(name string) string { return filepath.Join(r.c.RunDir, name) }

@@ -1,0 +1,257 @@
+package wiring
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+
+	"coracle/backends/isolate"
+	"coracle/backends/isolate/inside"
+	"coracle/net/network"
+
+	dnetwork "github.com/moby/moby/api/types/network"
+)
+
+// socketName is the socket of a container's run directory by which its monitor
+// is asked to connect and disconnect it. A request is a line of JSON, and so is
+// the answer.
+const socketName = "wiring.sock"
+
+// order is a request.
+type order struct {
+	Connect    string // the name of a network
+	Disconnect string
+	Settings   *dnetwork.EndpointSettings
+}
+
+// answer says how it went.
+type answer struct {
+	Err   string
+	Class string
+}
+
+// control serves orders.
+type control struct {
+	l    *net.UnixListener
+	dir  *os.File
+	once sync.Once
+	busy sync.WaitGroup
+}
+
+// address reaches the socket by a descriptor of its directory, because a socket's
+// path is bounded to 108 bytes (unix(7)).
+func address(dir string) (*os.File, *net.UnixAddr, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, &net.UnixAddr{Net: "unix", Name: "/proc/self/fd/" + strconv.Itoa(int(d.Fd())) + "/" + socketName}, nil
+}
+
+// Running is told the first process when the container runs; orders are taken
+// from then on.
+func (r *Run) Running(pid int) error {
+	if r == nil {
+		return nil
+	}
+	r.do = func(_ context.Context, n *isolate.Net) (map[string]*os.File, error) {
+		if r.s.UserNS {
+			return nil, &Unavailable{errors.New("a running container in a user namespace cannot be wired otherwise")}
+		}
+		return inside.In(pid, n)
+	}
+	if !r.d.Namespace() {
+		r.do = func(context.Context, *isolate.Net) (map[string]*os.File, error) { return nil, nil }
+	}
+	os.Remove(r.path(socketName))
+	dir, addr, err := address(r.c.RunDir)
+	if err != nil {
+		return err
+	}
+	l, err := net.ListenUnix("unix", addr)
+	if err != nil {
+		dir.Close()
+		return err
+	}
+	// Its path leads through a descriptor that may be another's by the time.
+	l.SetUnlinkOnClose(false)
+	r.control = &control{l: l, dir: dir}
+	go r.control.serve(r)
+	return nil
+}
+
+func (c *control) serve(r *Run) {
+	for {
+		conn, err := c.l.Accept()
+		if err != nil {
+			return
+		}
+		c.busy.Add(1)
+		go func() {
+			defer c.busy.Done()
+			defer conn.Close()
+			var o order
+			if json.NewDecoder(conn).Decode(&o) != nil {
+				return
+			}
+			json.NewEncoder(conn).Encode(answerOf(r.obey(&o)))
+		}()
+	}
+}
+
+func (c *control) stop() {
+	if c == nil {
+		return
+	}
+	c.once.Do(func() {
+		c.l.Close()
+		c.busy.Wait()
+		os.Remove("/proc/self/fd/" + strconv.Itoa(int(c.dir.Fd())) + "/" + socketName)
+		c.dir.Close()
+	})
+}
+
+// ask asks the monitor of the container whose run directory is dir.
+func ask(dir string, o *order) error {
+	d, addr, err := address(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	conn, err := net.DialUnix("unix", nil, addr)
+	if err != nil {
+		return fmt.Errorf("ask the container's monitor: %w", err)
+	}
+	defer conn.Close()
+	if err := json.NewEncoder(conn).Encode(o); err != nil {
+		return err
+	}
+	var a answer
+	if err := json.NewDecoder(bufio.NewReader(conn)).Decode(&a); err != nil {
+		return fmt.Errorf("the container's monitor did not answer: %w", err)
+	}
+	return a.err()
+}
+
+func answerOf(err error) answer {
+	if err == nil {
+		return answer{}
+	}
+	a := answer{Err: err.Error(), Class: "internal"}
+	var nf *NotFound
+	var cf *Conflict
+	var rf *Refusal
+	var fb *Forbidden
+	var un *Unavailable
+	switch {
+	case errors.As(err, &nf):
+		a.Class = "not found"
+	case errors.As(err, &cf):
+		a.Class = "conflict"
+	case errors.As(err, &rf):
+		a.Class = "refusal"
+	case errors.As(err, &fb):
+		a.Class = "forbidden"
+	case errors.As(err, &un):
+		a.Class = "unavailable"
+	}
+	return a
+}
+
+func (a *answer) err() error {
+	if a.Err == "" {
+		return nil
+	}
+	err := errors.New(a.Err)
+	switch a.Class {
+	case "not found":
+		return &NotFound{err}
+	case "conflict":
+		return &Conflict{err}
+	case "refusal":
+		return &Refusal{err}
+	case "forbidden":
+		return &Forbidden{err}
+	case "unavailable":
+		return &Unavailable{err}
+	}
+	return err
+}
+
+// obey does what was ordered, in the monitor.
+func (r *Run) obey(o *order) error {
+	ctx := context.Background()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o.Disconnect != "" {
+		return r.leave(ctx, o.Disconnect)
+	}
+	n, err := r.m.Find(o.Connect)
+	if err != nil {
+		return err
+	}
+	for _, ep := range r.s.Endpoints {
+		if ep.NetworkID == n.ID {
+			return &Forbidden{fmt.Errorf("endpoint with name %s already exists in network %s", r.c.Name, n.Name)}
+		}
+	}
+	ep, err := r.join(ctx, n, o.Settings, r.number())
+	if err != nil {
+		return err
+	}
+	// The driver adds it to the sandbox when it is there.
+	if err := r.w.Connect(ctx, ep, r.do); err != nil {
+		r.m.free(ep)
+		return err
+	}
+	r.follow()
+	return nil
+}
+
+// number is the lowest of an interface that is free.
+func (r *Run) number() int {
+	for n := 0; ; n++ {
+		taken := false
+		for _, ep := range r.s.Endpoints {
+			taken = taken || ep.Inner == fmt.Sprintf("eth%d", n)
+		}
+		if !taken {
+			return n
+		}
+	}
+}
+
+func (r *Run) leave(ctx context.Context, name string) error {
+	var ep *network.Endpoint
+	for _, e := range r.s.Endpoints {
+		if e.NetworkName == name || e.NetworkID == name {
+			ep = e
+		}
+	}
+	if ep == nil {
+		return notConnected(r.c.ID, name)
+	}
+	err := r.w.Disconnect(ctx, ep, r.do)
+	if e := r.m.free(ep); err == nil {
+		err = e
+	}
+	r.follow()
+	return err
+}
+
+func notConnected(id, network string) error {
+	return &Forbidden{fmt.Errorf("container %s is not connected to network %s", id, network)}
+}
+
+// follow changes what names are known after the container's networks changed.
+func (r *Run) follow() {
+	r.names.watch.Set(r.dirs()...)
+	r.rename()
+	writePorts(r.c.RunDir, r.w.Ports())
+}

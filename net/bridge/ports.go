@@ -1,0 +1,123 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"coracle/net/forward"
+	"coracle/net/nat"
+	"coracle/net/network"
+)
+
+// ports are the published ports of a container, as they were taken.
+type ports struct {
+	taken    []network.Publish // HostIP as it was asked for, Host chosen
+	reserved *forward.Reserved
+}
+
+// publish takes the ports that were asked for: by sockets, so that nobody else
+// does, and for what the packet filter does not lead away (127.0.0.1, [::1],
+// IPv6 to a container that has none).
+func (w *wiring) publish() error {
+	if len(w.s.Publish) == 0 || network.Way(w.s.Endpoints, false) == nil && network.Way(w.s.Endpoints, true) == nil {
+		return nil
+	}
+	var sockets []network.Publish
+	for _, p := range w.s.Publish {
+		switch {
+		case p.Proto != "sctp":
+			sockets = append(sockets, p)
+		case w.d.opt.Firewall == nil:
+			return fmt.Errorf("publish %d/sctp: SCTP needs a packet filter, and this kernel has none for us", p.Port)
+		default:
+			if p.Host == 0 {
+				p.Host = p.Port
+			}
+			w.ports.taken = append(w.ports.taken, p)
+		}
+	}
+	taken, reserved, err := forward.Reserve(sockets)
+	if err != nil {
+		return err
+	}
+	w.ports.taken, w.ports.reserved = append(w.ports.taken, taken...), reserved
+	if err := w.ports.reserved.Serve(forward.Way{To: w.target, Warn: w.s.Warn}); err != nil {
+		return err
+	}
+	if w.d.opt.Firewall == nil {
+		return nil
+	}
+	return w.d.opt.Firewall.PutContainer(w.ports.container(w.s.Endpoints))
+}
+
+// republish leads the ports to where the container is now.
+func (w *wiring) republish() error {
+	w.where.Store(new(place(w.s.Endpoints)))
+	f := w.d.opt.Firewall
+	if len(w.ports.taken) == 0 || f == nil {
+		return nil
+	}
+	return errors.Join(f.DropContainer(w.s.ContainerID), f.PutContainer(w.ports.container(w.s.Endpoints)))
+}
+
+// target is where the forwarder finds the container.
+func (w *wiring) target(_ string, port uint16) (netip.AddrPort, bool) {
+	a := *w.where.Load()
+	return netip.AddrPortFrom(a, port), a.IsValid()
+}
+
+// place is the container's address for a service: IPv4, or IPv6 without.
+func place(list []*network.Endpoint) netip.Addr {
+	if ep := network.Way(list, false); ep != nil {
+		return ep.IPv4.Addr()
+	}
+	if ep := network.Way(list, true); ep != nil {
+		return ep.IPv6.Addr()
+	}
+	return netip.Addr{}
+}
+
+// container is what the packet filter is to know of the ports.
+func (p *ports) container(list []*network.Endpoint) *nat.Container {
+	c := &nat.Container{}
+	if len(list) > 0 {
+		c.ID = list[0].ContainerID
+	}
+	for _, pub := range p.taken {
+		for _, v6 := range []bool{false, true} {
+			ep := network.Way(list, v6)
+			if ep == nil || !served(pub.HostIP, v6) {
+				continue
+			}
+			port := nat.Port{Proto: pub.Proto, Host: pub.Host, Port: pub.Port, Count: pub.Count, To: ep.IPv4.Addr()}
+			if v6 {
+				port.To = ep.IPv6.Addr()
+			}
+			if pub.HostIP.IsValid() && !pub.HostIP.IsUnspecified() {
+				port.HostIP = pub.HostIP
+			}
+			c.Ports = append(c.Ports, port)
+		}
+	}
+	return c
+}
+
+// served tells whether the packet filter of a family has a say about a host's
+// address. Loopback never leaves the host.
+func served(host netip.Addr, v6 bool) bool {
+	return !host.IsValid() || host.Is6() == v6 && !host.IsLoopback()
+}
+
+func (p *ports) close() {
+	if p.reserved != nil {
+		p.reserved.Close()
+	}
+}
+
+// Ports are those that were taken.
+func (w *wiring) Ports() []network.Publish {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ports.taken
+}

@@ -1,0 +1,271 @@
+package nat
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// IPTables puts rules by the iptables program, and ip6tables for IPv6, in chains
+// of our own: what is put into the host's chains is jumps to ours.
+type IPTables struct{}
+
+var _ Firewall = IPTables{}
+
+func networkChain(id string) string   { return "CORACLE-N-" + short(id) }
+func containerChain(id string) string { return "CORACLE-C-" + short(id) }
+
+// program finds one of iptables' programs, also where the caller's PATH lacks
+// the administrator's directories.
+func program(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/sbin/", "/sbin/", "/usr/local/sbin/"} {
+		if _, e := os.Stat(dir + name); e == nil {
+			return dir + name, nil
+		}
+	}
+	return "", err
+}
+
+func family(v6 bool) string {
+	if v6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// call runs the program; input is for its -restore.
+func call(name, input string, args ...string) error {
+	path, err := program(name)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Stdin = strings.NewReader(input)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		text := strings.TrimSpace(out.String())
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, text)
+	}
+	return nil
+}
+
+// one runs one iptables command, and waits for others' where it knows how to
+// (-w came with 1.4.20).
+func one(v6 bool, args ...string) error {
+	err := call(family(v6), "", append([]string{"-w"}, args...)...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 {
+		err = call(family(v6), "", args...)
+	}
+	return err
+}
+
+// jump is what leads from a chain of the host's to ours.
+type jump struct {
+	table, from string
+	match       []string
+	first       bool // before what the host has
+}
+
+// chain is one of ours with what is in it, and what leads there.
+type chain struct {
+	name  string
+	rules map[string][]string // by table
+	jumps []jump
+}
+
+// put makes the chain anew. The rules are changed by one command, so that the
+// chain is the old one or the new one.
+func (c *chain) put(v6 bool) error {
+	for table, rules := range c.rules {
+		var b strings.Builder
+		fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n", table, c.name)
+		for _, r := range rules {
+			fmt.Fprintf(&b, "-A %s %s\n", c.name, r)
+		}
+		b.WriteString("COMMIT\n")
+		if err := call(family(v6)+"-restore", b.String(), "--noflush"); err != nil {
+			return err
+		}
+	}
+	for _, j := range c.jumps {
+		rest := append(append([]string{j.from}, j.match...), "-j", c.name)
+		// Not -C, which came with 1.4.11 only.
+		for one(v6, append([]string{"-t", j.table, "-D"}, rest...)...) == nil {
+		}
+		how := "-A"
+		if j.first {
+			how = "-I"
+		}
+		if err := one(v6, append([]string{"-t", j.table, how}, rest...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop takes it away.
+func (c *chain) drop(v6 bool) error {
+	if _, err := program(family(v6)); err != nil {
+		return nil
+	}
+	var failed error
+	for _, j := range c.jumps {
+		for one(v6, append(append([]string{"-t", j.table, "-D", j.from}, j.match...), "-j", c.name)...) == nil {
+		}
+	}
+	for _, table := range []string{"filter", "nat"} {
+		if one(v6, "-t", table, "-F", c.name) != nil {
+			continue // it is not there
+		}
+		if err := one(v6, "-t", table, "-X", c.name); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func networkJumps(id string) *chain {
+	return &chain{name: networkChain(id), jumps: []jump{{"filter", "FORWARD", nil, true}, {"nat", "POSTROUTING", nil, false}}}
+}
+
+func containerJumps(id string) *chain {
+	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
+	return &chain{name: containerChain(id), jumps: []jump{{"nat", "PREROUTING", local, false}, {"nat", "OUTPUT", local, false}}}
+}
+
+// PutNetwork makes the network's chains.
+func (IPTables) PutNetwork(n *Network) error {
+	v4, v6 := families(n.Subnets)
+	for six, want := range map[bool]bool{false: v4, true: v6} {
+		if !want {
+			continue
+		}
+		c := networkJumps(n.ID)
+		c.rules = map[string][]string{"filter": forward(n), "nat": post(n, six)}
+		if err := c.put(six); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pass lets a network's packets through the host's FORWARD chain, where others
+// have made that drop what they do not know.
+func (IPTables) Pass(n *Network, v6 bool) error {
+	c := networkJumps(n.ID)
+	c.rules, c.jumps = map[string][]string{"filter": forward(n)}, c.jumps[:1]
+	return c.put(v6)
+}
+
+func forward(n *Network) []string {
+	in, out := "-i "+n.Bridge, "-o "+n.Bridge
+	among := in + " " + out + " -j ACCEPT"
+	if !n.ICC {
+		among = in + " " + out + " -j DROP"
+	}
+	if n.Internal {
+		return []string{among, in + " -j DROP", out + " -j DROP"}
+	}
+	return []string{
+		among,
+		out + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		out + " -m conntrack --ctstate DNAT -j ACCEPT",
+		out + " -j DROP",
+		in + " -j ACCEPT",
+	}
+}
+
+func post(n *Network, v6 bool) []string {
+	var rules []string
+	if n.Internal {
+		return rules
+	}
+	for _, p := range n.Subnets {
+		if p.Addr().Is6() != v6 {
+			continue
+		}
+		rules = append(rules, "-s "+p.String()+" -d "+p.String()+" -m conntrack --ctstate DNAT -j MASQUERADE")
+		if n.Masquerade {
+			rules = append(rules, "-s "+p.String()+" ! -o "+n.Bridge+" -j MASQUERADE")
+		}
+	}
+	return rules
+}
+
+// DropNetwork deletes the network's chains.
+func (IPTables) DropNetwork(id string) error {
+	c := networkJumps(id)
+	return errors.Join(c.drop(false), c.drop(true))
+}
+
+// PutContainer makes the container's chains.
+func (IPTables) PutContainer(c *Container) error {
+	for _, v6 := range []bool{false, true} {
+		var rules []string
+		for _, p := range c.Ports {
+			if p.To.Is6() == v6 {
+				rules = append(rules, publish(p)...)
+			}
+		}
+		if len(rules) == 0 {
+			continue
+		}
+		ch := containerJumps(c.ID)
+		ch.rules = map[string][]string{"nat": rules}
+		if err := ch.put(v6); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func publish(p Port) []string {
+	at := "! -d 127.0.0.0/8 "
+	to := p.To.String()
+	if p.To.Is6() {
+		at, to = "! -d ::1 ", "["+to+"]"
+	}
+	if p.HostIP.IsValid() {
+		at = "-d " + p.HostIP.String() + " "
+	}
+	at += "-p " + p.Proto + " -m " + p.Proto + " --dport "
+	switch {
+	case p.Count <= 1:
+		return []string{at + number(p.Host) + " -j DNAT --to-destination " + to + ":" + number(p.Port)}
+	case p.Host == p.Port:
+		return []string{at + number(p.Host) + ":" + number(p.Host+p.Count-1) + " -j DNAT --to-destination " + to}
+	}
+	var rules []string
+	for i := range p.Count {
+		rules = append(rules, at+number(p.Host+i)+" -j DNAT --to-destination "+to+":"+number(p.Port+i))
+	}
+	return rules
+}
+
+func number(n uint16) string { return strconv.Itoa(int(n)) }
+
+// DropContainer deletes the container's chains.
+func (IPTables) DropContainer(id string) error {
+	c := containerJumps(id)
+	return errors.Join(c.drop(false), c.drop(true))
+}
+
+// HasNetwork asks for the network's chain.
+func (IPTables) HasNetwork(id string) bool { return hasChain("filter", networkChain(id)) }
+
+// HasContainer asks for the container's chain.
+func (IPTables) HasContainer(id string) bool { return hasChain("nat", containerChain(id)) }
+
+func hasChain(table, name string) bool {
+	return one(false, "-n", "-t", table, "-L", name) == nil || one(true, "-n", "-t", table, "-L", name) == nil
+}

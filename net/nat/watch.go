@@ -1,0 +1,111 @@
+package nat
+
+import (
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watcher calls back when rules were deleted from the host's packet filter.
+type Watcher struct {
+	fd, stop int
+	done     chan struct{}
+	once     sync.Once
+}
+
+// groupNFTables is NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
+const groupNFTables = 7
+
+// Watch calls lost, from a goroutine of its own, a little after anything was
+// deleted. nil where the kernel tells nobody: its Stop does nothing.
+func Watch(lost func()) *Watcher {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil
+	}
+	w := &Watcher{fd: fd, done: make(chan struct{})}
+	filter(fd)
+	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)})
+	if err == nil {
+		w.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil
+	}
+	go w.run(lost)
+	return w
+}
+
+// filter lets the kernel keep from us all but deletions, of which a start of
+// another container has none: a hundred monitors are not to wake for each.
+func filter(fd int) {
+	deleted := []uint8{unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET, unix.NFT_MSG_DELSETELEM}
+	n := len(deleted)
+	// nlmsg_type, at 4, is in the machine's byte order, of which ld reads bytes.
+	low, high := uint32(4), uint32(5)
+	if bigEndian() {
+		low, high = 5, 4
+	}
+	prog := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: high},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.NFNL_SUBSYS_NFTABLES, Jf: uint8(n + 1)},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: low},
+	}
+	for i, m := range deleted {
+		prog = append(prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(m), Jt: uint8(n - i)})
+	}
+	prog = append(prog,
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16},
+	)
+	unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
+}
+
+func bigEndian() bool {
+	n := uint16(1)
+	return *(*byte)(unsafe.Pointer(&n)) == 0
+}
+
+// settle is how long a reload is given to come to its end.
+const settle = 50 * time.Millisecond
+
+func (w *Watcher) run(lost func()) {
+	defer close(w.done)
+	buf := make([]byte, 64<<10)
+	for {
+		fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(w.stop), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return
+		}
+		if fds[1].Revents != 0 {
+			return
+		}
+		if fds[0].Revents == 0 {
+			continue
+		}
+		time.Sleep(settle)
+		for {
+			// An overrun (ENOBUFS) has told us enough too.
+			if _, _, err := unix.Recvfrom(w.fd, buf, 0); err == unix.EAGAIN {
+				break
+			}
+		}
+		lost()
+	}
+}
+
+// Stop ends it; lost is not called any more once it returns.
+func (w *Watcher) Stop() {
+	if w == nil {
+		return
+	}
+	w.once.Do(func() {
+		unix.Write(w.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		<-w.done
+		unix.Close(w.fd)
+		unix.Close(w.stop)
+	})
+}

@@ -1,0 +1,72 @@
+// Package networktest keeps tests of wiring to themselves, and has the suite that
+// every rung of wiring passes.
+package networktest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// marker says to the second process of Own that it is that.
+const marker = "CORACLE_TEST_NETWORK"
+
+// Own runs a test binary again in a network namespace of its own, with loopback
+// up, and returns its exit code: what the tests do to interfaces, routes and
+// packet filters happens there, and ends with it. Without root, or without such
+// namespaces, run is called as it is.
+//
+//	func TestMain(m *testing.M) { os.Exit(networktest.Own(m.Run)) }
+func Own(run func() int) int {
+	if os.Getenv(marker) == "own" {
+		os.Unsetenv(marker)
+		if err := loopback(); err != nil {
+			fmt.Fprintln(os.Stderr, "bring up loopback:", err)
+			return 1
+		}
+		return run()
+	}
+	if os.Geteuid() != 0 {
+		return run()
+	}
+	// The parent's death is told to the thread that forked.
+	runtime.LockOSThread()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), marker+"=own")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return run()
+	}
+	var exit *exec.ExitError
+	switch err := cmd.Wait(); {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.ExitCode() > 0:
+		return exit.ExitCode()
+	}
+	return 1
+}
+
+// loopback brings lo up.
+func loopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var req [40]byte // struct ifreq
+	copy(req[:], "lo")
+	*(*uint16)(unsafe.Pointer(&req[unix.IFNAMSIZ])) = unix.IFF_UP | unix.IFF_RUNNING
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&req[0]))); errno != 0 {
+		return errno
+	}
+	return nil
+}
