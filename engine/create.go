@@ -118,6 +118,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	if err != nil {
 		return nil, nil, wireError(err)
 	}
+	spec.Complete(c, e.report)
 	if c.Mounts, err = volume.Resolve(c.Config, c.HostConfig, mountSources(context.Background(), e)); err != nil {
 		return nil, nil, invalid(err)
 	}

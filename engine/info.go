@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	"coracle/probe"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 )
 
@@ -34,7 +37,11 @@ func (e *Engine) Info(ctx context.Context) (*system.Info, error) {
 		KernelVersion: e.report.Kernel, OSType: "linux", Architecture: e.report.Arch, NCPU: runtime.NumCPU(),
 		DockerRootDir: e.opt.Root, Name: hostName(), ServerVersion: record.Version(),
 		IndexServerAddress: "https://index.docker.io/v1/", NGoroutines: runtime.NumGoroutine(),
-		DefaultRuntime: "coracle", Runtimes: map[string]system.RuntimeWithStatus{"coracle": {}},
+		DefaultRuntime: "coracle", Runtimes: map[string]system.RuntimeWithStatus{"coracle": {}, "runc": {}},
+		Plugins: system.PluginsInfo{
+			Volume: []string{"local"}, Network: []string{"host", "null"}, Log: []string{"journald", "json-file", "local", "syslog"},
+		},
+		RegistryConfig: registries(), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		Labels: []string{}, HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),
 	}
 	for _, l := range list {
@@ -52,6 +59,15 @@ func (e *Engine) Info(ctx context.Context) (*system.Info, error) {
 	evidence(i, e.sel)
 	abilities(i, e.report, e.sel)
 	return i, nil
+}
+
+// registries are those that Docker's clients ask about.
+func registries() *registry.ServiceConfig {
+	return &registry.ServiceConfig{
+		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},
+		IndexConfigs:          map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}},
+		Mirrors:               []string{},
+	}
 }
 
 // evidence is the selection in words.

@@ -35,6 +35,10 @@ func (e *Engine) Inspect(ctx context.Context, ref string, size bool) (*container
 	if c.HostConfig.LogConfig.Type != "json-file" {
 		out.LogPath = ""
 	}
+	if s.StartedAt.IsZero() {
+		// Made at the start.
+		out.ResolvConfPath, out.HostnamePath, out.HostsPath, out.LogPath = "", "", "", ""
+	}
 	if size {
 		rw, root := sizes(ctx, e, c)
 		out.SizeRw, out.SizeRootFs = &rw, &root

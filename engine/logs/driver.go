@@ -49,7 +49,7 @@ func Valid(c container.LogConfig) error {
 	case "journald":
 		return nil
 	}
-	return fmt.Errorf("logger: no log driver named '%s' is registered", c.Type)
+	return fmt.Errorf("error looking up logging plugin %s: plugin %q not found", c.Type, c.Type)
 }
 
 // template checks the names of the options and the tag.

@@ -22,7 +22,7 @@ func Valid(cfg *container.Config, h *container.HostConfig) error {
 	case !h.CgroupnsMode.Valid():
 		return fmt.Errorf("invalid cgroup namespace mode: %s", h.CgroupnsMode)
 	case !h.Isolation.IsDefault():
-		return fmt.Errorf("invalid isolation (%s): linux only supports %q", h.Isolation, container.IsolationDefault)
+		return fmt.Errorf("invalid isolation: %q - linux only supports 'default'", h.Isolation)
 	case h.Runtime != "" && h.Runtime != "coracle" && h.Runtime != "runc" && h.Runtime != "io.containerd.runc.v2":
 		return fmt.Errorf("unknown or invalid runtime name: %s", h.Runtime)
 	case h.VolumeDriver != "" && h.VolumeDriver != "local":

@@ -92,7 +92,7 @@ func donated(refs []string, donor func(string) ([]record.Mount, error)) ([]recor
 				writable = false
 			case "rw", "z", "Z", "":
 			default:
-				return nil, fmt.Errorf("invalid mode for volumes-from: %s", mode)
+				return nil, fmt.Errorf("invalid mode: %s", mode)
 			}
 		}
 		if name == "" {

@@ -101,11 +101,11 @@ func TestLogDrivers(t *testing.T) {
 			m.is("alive", "run", "--name", "gone", net, "--log-driver=syslog", "--log-opt=syslog-address=tcp://127.0.0.1:1", "box", "echo", "alive")
 			m.is("alive", "logs", "gone")
 			for want, args := range map[string][]string{
-				"no log driver named 'x' is registered": {"--log-driver=x"},
-				"unknown log opt 'x' for json-file":     {"--log-opt=x=1"},
-				"invalid logging opts for driver none":  {"--log-driver=none", "--log-opt=x=1"},
-				"max-file cannot be less than 1":        {"--log-opt=max-file=0"},
-				"in form proto://address":               {"--log-driver=syslog", "--log-opt=syslog-address=x"},
+				"logging plugin x":                     {"--log-driver=x"},
+				"unknown log opt 'x' for json-file":    {"--log-opt=x=1"},
+				"invalid logging opts for driver none": {"--log-driver=none", "--log-opt=x=1"},
+				"max-file cannot be less than 1":       {"--log-opt=max-file=0"},
+				"in form proto://address":              {"--log-driver=syslog", "--log-opt=syslog-address=x"},
 			} {
 				m.fails(125, want, append(append([]string{"run", "--rm", net}, args...), "box", "true")...)
 			}

@@ -81,7 +81,7 @@ func TestModes(t *testing.T) {
 				"--userns: invalid USER mode":            {"--userns=x"},
 				"--cgroupns: invalid CGROUP mode":        {"--cgroupns=x"},
 				"invalid IPC mode: x":                    {"--ipc=x"},
-				"invalid isolation (process)":            {"--isolation=process"},
+				`invalid isolation: "process"`:           {"--isolation=process"},
 				"unknown or invalid runtime name: x":     {"--runtime=x"},
 				"sysctl 'kernel.x=1' is not allowed":     {"--sysctl=kernel.x=1"},
 				"conflicting options: hostname and the":  {"--uts=host", "--hostname=x"},

@@ -27,6 +27,14 @@ type usageError struct {
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
+// coded is an error with an exit code of its own.
+type coded struct {
+	error
+	code int
+}
+
+func (c coded) Unwrap() error { return c.error }
+
 // usage is a flag that cannot be understood: 125, as Docker's CLI has it.
 func usage(spelling string, err error) error {
 	return &usageError{spelling, err, 125}
@@ -82,10 +90,13 @@ func exitCode(v *verb, err error) int {
 		own  status
 		use  *usageError
 		exec *isolate.ExecError
+		code coded
 	)
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &code):
+		return code.code
 	case errors.As(err, &own):
 		return int(own)
 	case errors.As(err, &use):

@@ -42,6 +42,7 @@ func (t *tool) help(words []string) int {
 const ExitCodes = `Exit codes:
   0     done
   1     the command failed
+  64    a template of inspect cannot be read
   125   the command line is wrong, or run could not start a container
   126   the container's program cannot be executed
   127   the container's program was not found

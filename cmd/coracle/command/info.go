@@ -8,7 +8,6 @@ import (
 	"coracle/backends"
 	"coracle/backends/emulate"
 	"coracle/cmd/coracle/format"
-	"coracle/internal/version"
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/system"
@@ -17,9 +16,10 @@ import (
 
 // clientInfo is what `docker info --format` finds below ClientInfo.
 type clientInfo struct {
-	Debug   bool
-	Version string
-	Context string
+	Debug bool
+	clientVersion
+	Plugins  []string
+	Warnings []string
 }
 
 // infos is Docker's object, with what only coracle has beside it.
@@ -49,8 +49,7 @@ func (t *tool) info(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ver, _ := version.Get()
-	all := infos{Info: info, ClientInfo: clientInfo{t.debug, ver, "default"}, Platforms: eng.Platforms()}
+	all := infos{Info: info, ClientInfo: clientInfo{t.debug, thisVersion().Client, []string{}, nil}, Platforms: eng.Platforms()}
 	if s := eng.Selection(); s != nil {
 		all.Backends = s.Choices
 	}

@@ -60,7 +60,7 @@ func (t *tool) inspect(c *cli.Context, kind string) error {
 	// A template that cannot be read is said before anything is looked up.
 	if text != "" && text != "json" {
 		if _, err := format.Template("", text); err != nil {
-			return err
+			return coded{err, 64}
 		}
 	}
 	eng, err := t.engine(c.Context)
@@ -103,7 +103,7 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 		info, err := eng.Inspect(c.Context, ref, c.Bool("size"))
 		var e *engine.Error
 		if err == nil {
-			return info, nil
+			return withLegacy(info), nil
 		}
 		if kind == "container" || !errors.As(err, &e) || e.Kind != engine.NotFound {
 			return nil, err
@@ -120,7 +120,7 @@ func lookUp(c *cli.Context, eng *engine.Engine, kind, ref string) (any, error) {
 		if n, err := engine.NetworksOf(eng).Inspect(c.Context, ref); err == nil {
 			return n, nil
 		}
-		return nil, fmt.Errorf("no such object: %s", ref)
+		return nil, fmt.Errorf("No such object: %s", ref)
 	}
 	return nil, err
 }

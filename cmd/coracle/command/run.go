@@ -41,10 +41,11 @@ func newCreate(t *tool) *verb {
 			return err
 		}
 		id, _, err := t.create(c, o)
-		if err == nil {
-			fmt.Fprintln(t.Out, id)
+		if err != nil {
+			return coded{err, 1} // as Docker's, unlike run's
 		}
-		return err
+		fmt.Fprintln(t.Out, id)
+		return nil
 	}
 	return v
 }

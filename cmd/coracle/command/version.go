@@ -17,18 +17,20 @@ import (
 // --format json`. There is no daemon: both are this one file. The versions of the
 // API are empty as long as it serves none.
 type clientVersion struct {
-	Version    string
-	APIVersion string `json:"ApiVersion"`
-	GitCommit  string
-	GoVersion  string
-	BuildTime  string
-	Os         string
-	Arch       string
-	Context    string
+	Version           string
+	APIVersion        string `json:"ApiVersion"`
+	DefaultAPIVersion string
+	GitCommit         string
+	GoVersion         string
+	Os                string
+	Arch              string
+	BuildTime         string
+	Context           string
 }
 
 type serverVersion struct {
 	Platform      struct{ Name string }
+	Components    []component
 	Version       string
 	APIVersion    string `json:"ApiVersion"`
 	MinAPIVersion string
@@ -38,6 +40,13 @@ type serverVersion struct {
 	Os            string
 	Arch          string
 	KernelVersion string
+}
+
+// component is one part of the server; ours is one.
+type component struct {
+	Name    string
+	Version string
+	Details map[string]string
 }
 
 type versions struct {
@@ -74,7 +83,12 @@ func thisVersion() versions {
 			GoVersion: runtime.Version(), BuildTime: version.Built(), Os: runtime.GOOS, Arch: runtime.GOARCH, KernelVersion: kernelVersion(),
 		},
 	}
-	v.Server.Platform.Name = "coracle"
+	s := &v.Server
+	s.Platform.Name = "coracle"
+	s.Components = []component{{"Engine", ver, map[string]string{
+		"ApiVersion": s.APIVersion, "Arch": s.Arch, "BuildTime": s.BuildTime, "Experimental": "false", "GitCommit": s.GitCommit,
+		"GoVersion": s.GoVersion, "KernelVersion": s.KernelVersion, "MinAPIVersion": s.MinAPIVersion, "Os": s.Os,
+	}}}
 	return v
 }
 

@@ -9,11 +9,14 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Container is a row of ps. The fields are in the order of `--format json`.
 type Container struct {
-	Command, CreatedAt, ID, Image, Labels, LocalVolumes, Mounts, Names, Networks,
+	Command, CreatedAt, ID, Image, Labels, LocalVolumes, Mounts, Names, Networks string
+	// Platform is null, as Docker's where the image's manifest is not kept.
+	Platform                               *ocispec.Platform
 	Ports, RunningFor, Size, State, Status string
 
 	labels map[string]string
@@ -31,7 +34,7 @@ func Containers(format string, quiet, size bool) List {
 			"ID": "CONTAINER ID", "Names": "NAMES", "Image": "IMAGE", "Command": "COMMAND",
 			"CreatedAt": "CREATED AT", "RunningFor": "CREATED", "Ports": "PORTS", "State": "STATE",
 			"Status": "STATUS", "Size": "SIZE", "Labels": "LABELS", "Mounts": "MOUNTS",
-			"LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS",
+			"LocalVolumes": "LOCAL VOLUMES", "Networks": "NETWORKS", "Platform": "PLATFORM",
 		},
 	}
 	if size {

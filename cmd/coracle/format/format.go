@@ -219,8 +219,8 @@ func object(w io.Writer, t *template.Template, o any) error {
 			return &TemplateError{err}
 		}
 		b.Reset()
-		if t2, _ := t.Clone(); t2.Option("missingkey=error").Execute(&b, raw) != nil {
-			// The Go names are what the documentation shows: complain of those.
+		t2, _ := t.Clone()
+		if err := t2.Option("missingkey=error").Execute(&b, raw); err != nil {
 			return &TemplateError{err}
 		}
 	}

@@ -38,7 +38,7 @@ func Images(format string, quiet, digests bool) List {
 func ImageRows(img *image.Image, trunc bool, now time.Time) []Image {
 	row := Image{
 		ID: img.ID, Repository: "<none>", Tag: "<none>", Digest: "<none>",
-		CreatedAt: img.Created.Local().String(), CreatedSince: "N/A",
+		CreatedAt: img.Created.Local().Truncate(time.Second).String(), CreatedSince: "N/A",
 		Size:       units.HumanSizeWithPrecision(float64(img.Size), 3),
 		Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A",
 	}
