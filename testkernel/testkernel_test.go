@@ -122,6 +122,7 @@ func TestMachine(t *testing.T) {
 	}{
 		{"a failing test", nil, []string{"exit", "1"}, 1, "testdata: yes", "to stderr"},
 		{"a killed test", nil, []string{"kill"}, 137, "Linux version 6.1", ""},
+		{"the product", nil, []string{"coracle"}, 0, "runs linux\n <nil>", ""},
 		{"a panic", nil, []string{"panic"}, 125, "", "the kernel panicked while the program ran: Kernel panic - not syncing: sysrq"},
 		{"an end", nil, []string{"poweroff"}, 125, "", "the machine ended while the program ran"},
 		{"no memory", []string{"-m", "256"}, []string{"oom"}, 125, "", "the machine ran out of its 256 MiB of memory (-m gives it more): Out of memory: Killed process"},

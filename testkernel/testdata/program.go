@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"syscall"
 )
@@ -21,6 +22,10 @@ func main() {
 		os.Exit(n)
 	case "kill":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "coracle":
+		out, err := exec.Command(os.Getenv("CORACLE"), "version", "--format", "runs {{.Client.Os}}").CombinedOutput()
+		fmt.Println(string(out), err)
+		return
 	case "panic":
 		_ = os.WriteFile("/proc/sys/kernel/sysrq", []byte("1"), 0)
 		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
