@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"coracle/backends/confine"
+	"coracle/probe"
+	"coracle/probe/probetest"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -24,6 +26,7 @@ func withhold(t *testing.T, what string) []string {
 	if what == "" {
 		return nil
 	}
+	probetest.Need(t, probe.SeccompFilter)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -307,14 +308,20 @@ func mounts(t *testing.T, h Harness) {
 	host := t.TempDir()
 	os.WriteFile(filepath.Join(host, "f"), []byte("from the host"), 0o644)
 	os.Symlink(host, host+"-link")
+	socket, err := net.Listen("unix", filepath.Join(host, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
 	t.Cleanup(func() { os.Remove(host + "-link") })
 	x := newBox(t, h)
 	x.spec.Mounts = append(x.spec.Mounts,
 		specs.Mount{Destination: "/data", Type: "bind", Source: host + "-link", Options: []string{"rbind", "ro"}},
 		specs.Mount{Destination: "/etc/one", Type: "bind", Source: filepath.Join(host, "f"), Options: []string{"bind"}},
+		specs.Mount{Destination: "/etc/socket", Type: "bind", Source: filepath.Join(host, "s"), Options: []string{"rbind", "rprivate", "nosuid"}},
 		specs.Mount{Destination: "/scratch/deep", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=1m", "noexec"}})
-	got, _ := x.run("sh", "-c", "cat /data/f; cat /etc/one; touch /data/g 2>/dev/null || echo denied; touch /scratch/deep/x && echo made")
-	if want := "from the hostfrom the hostdenied\nmade"; got != want {
+	got, _ := x.run("sh", "-c", "cat /data/f; cat /etc/one; touch /data/g 2>/dev/null || echo denied; touch /scratch/deep/x && echo made; test -S /etc/socket && echo socket")
+	if want := "from the hostfrom the hostdenied\nmade\nsocket"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	x = newBox(t, h)

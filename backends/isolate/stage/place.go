@@ -140,11 +140,25 @@ func readlinkat(dir int, name string) (string, error) {
 // found. The name goes through the host's /proc: the container may have none yet.
 func (b *builder) at(path string, want kind, f func(place string) error) error {
 	fd, err := walk(path, want)
+	if errors.Is(err, unix.ENXIO) {
+		return unopened(path, f)
+	}
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	return f("proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// unopened is at for a socket, of which only O_PATH makes a descriptor: its name
+// in its directory, as it is no symbolic link.
+func unopened(path string, f func(place string) error) error {
+	return within(path, func(dir int, name string) error {
+		if _, err := readlinkat(dir, name); err == nil {
+			return unix.ELOOP
+		}
+		return f("proc/self/fd/" + strconv.Itoa(dir) + "/" + name)
+	})
 }
 
 // within runs f with a descriptor of the directory that holds path, and path's
