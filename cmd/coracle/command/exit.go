@@ -69,6 +69,8 @@ func (v *verb) arity(n int) error {
 		want = "accepts no arguments"
 	case v.min == v.max:
 		want = fmt.Sprintf("requires %d argument%s", v.min, plural(v.min))
+	case v.both:
+		want = fmt.Sprintf("requires at least %d and at most %d arguments", v.min, v.max)
 	case n < v.min:
 		want = fmt.Sprintf("requires at least %d argument%s", v.min, plural(v.min))
 	default:

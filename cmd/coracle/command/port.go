@@ -11,7 +11,7 @@ import (
 )
 
 func newPort(t *tool) *verb {
-	v := &verb{mixed: true, min: 1, max: 2}
+	v := &verb{mixed: true, min: 1, max: 2, both: true}
 	v.Command = &cli.Command{
 		Usage:     "List port mappings or a specific mapping for the container",
 		ArgsUsage: "CONTAINER [PRIVATE_PORT[/PROTO]]",

@@ -34,6 +34,7 @@ type verb struct {
 	spelling string // by which it was called
 	mixed    bool   // flags may follow operands
 	min, max int    // how many operands; max -1: no bound
+	both     bool   // both bounds are said
 	starts   bool   // it starts a container: our own failures are 125
 	enters   bool   // it starts a program: 126 and 127 are told apart
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 
 	"coracle/cmd/coracle/opts"
@@ -71,7 +70,11 @@ func updateConfig(c *cli.Context, v *verb) (u container.UpdateConfig, err error)
 	if s := c.String("blkio-weight"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 16)
 		if err != nil {
-			return u, v.badValue("blkio-weight", s, fmt.Errorf("must be 0 to %d", math.MaxUint16))
+			var e *strconv.NumError
+			if errors.As(err, &e) {
+				err = fmt.Errorf("strconv.ParseUint: parsing %q: %w", s, e.Err)
+			}
+			return u, v.badValue("blkio-weight", s, err)
 		}
 		u.BlkioWeight = uint16(n)
 	}
