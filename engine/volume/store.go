@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -279,7 +280,10 @@ func (s *Store) Users() (map[string][]string, error) {
 }
 
 // Remove deletes a volume that no container uses.
-func (s *Store) Remove(ctx context.Context, name string) error {
+func (s *Store) Remove(ctx context.Context, name string) error { return s.delete(ctx, name, "") }
+
+// delete deletes a volume that no container uses but one that is going.
+func (s *Store) delete(ctx context.Context, name, going string) error {
 	if _, err := s.Get(name); errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -289,7 +293,8 @@ func (s *Store) Remove(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if u := users[name]; len(u) > 0 {
+		u := slices.DeleteFunc(users[name], func(id string) bool { return id == going })
+		if len(u) > 0 {
 			return fmt.Errorf("remove %s: %w - [%s]", name, ErrInUse, strings.Join(u, ", "))
 		}
 		path := filepath.Join(s.dir, name)
@@ -316,7 +321,7 @@ func (s *Store) Release(ctx context.Context, c *record.Container) error {
 		if !m.Anonymous || m.Type != "volume" {
 			continue
 		}
-		if err := s.Remove(ctx, m.Name); err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse) {
+		if err := s.delete(ctx, m.Name, c.ID); err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse) {
 			errs = append(errs, err)
 		}
 	}
