@@ -90,15 +90,23 @@ cp "$PRODUCT" "$WORLD/bin/coracle"
 cp "$SELF" "$WORLD/bin/test"
 if [ -n "$TREE" ]; then
 	mkdir "$WORLD/root"
+	mount --bind "$WORLD/root" "$WORLD/root"
 	tar -xf "$TREE" -C "$WORLD/root" --exclude='./dev/*'
 	mount --rbind /dev "$WORLD/root/dev"
 	mount --rbind /sys "$WORLD/root/sys"
 	mkdir -p "$WORLD/root$WORLD" "$WORLD/root$OUT"
 	mount --bind "$OUT" "$WORLD/root$OUT"
 	mount -t proc proc "$WORLD/root/proc"
-	mount --bind "$WORLD" "$WORLD/root$WORLD"
+	for d in bin state; do
+		mkdir -p "$WORLD/root$WORLD/$d"
+		mount --bind "$WORLD/$d" "$WORLD/root$WORLD/$d"
+	done
 	mount -t tmpfs run "$WORLD/root/run"
-	set -- chroot "$WORLD/root" "$@"
+	# Not chroot: a container's root is put over one that is mounted.
+	cd "$WORLD/root"
+	pivot_root . mnt
+	umount -l /mnt
+	cd /
 else
 	for d in etc var; do
 		mkdir -p "$WORLD/up/$d" "$WORLD/work/$d"
@@ -198,7 +206,8 @@ func (s *scene) until(what string, cond func() bool) {
 			return
 		}
 	}
-	s.t.Fatalf("not within a minute: %s\n%s\n%s", what, s.said.String(), s.processes())
+	logs, _ := s.try("sh", "-c", "tail -n 5 /var/log/coracle-*.log /var/log/coracle-*/current 2>/dev/null")
+	s.t.Fatalf("not within a minute: %s\n%s\n%s\n%s", what, s.said.String(), logs, s.processes())
 }
 
 // program is what the containers run: it says what it hears.

@@ -88,3 +88,19 @@ if [ ! -x "$compose/docker-compose" ]; then
 	done
 	rm -rf "$apt"
 fi
+
+# Root filesystems for the tests of init systems, each of which would push the
+# machine's own away.
+if [ "$(id -u)" = 0 ]; then
+	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	mkdir -p build/inits
+	for pair in systemd:systemd-sysv sysv:sysvinit-core,sysv-rc,initscripts openrc:openrc; do
+		tree=build/inits/${pair%%:*}.tar
+		[ ! -s "$tree" ] || continue
+		echo "making $tree"
+		mmdebstrap --quiet --format=tar --variant=minbase --include="${pair#*:}" \
+			--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+			--dpkgopt='path-exclude=/usr/share/locale/*' "$suite" "$tree.part"
+		mv "$tree.part" "$tree"
+	done
+fi
