@@ -23,9 +23,9 @@ import (
 
 // bootFlags are those that only a machine has.
 type bootFlags struct {
-	image, name, initrd, append string
-	memory                      int
-	timeout                     time.Duration
+	image, name, initrd, append, handover string
+	memory                                int
+	timeout                               time.Duration
 }
 
 // boot runs args in a machine with the kernel of f.
@@ -40,7 +40,7 @@ func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(stri
 	}
 	c := vm.Config{
 		Image: f.image, Arch: arch, InitrdDir: f.initrd, Memory: f.memory, Timeout: f.timeout,
-		Append: f.append, Args: append([]string{prog}, args[1:]...), Env: guestEnv(),
+		Append: f.append, Handover: f.handover, Args: append([]string{prog}, args[1:]...), Env: guestEnv(),
 		Stdout: stdout, Stderr: stderr, Trace: trace,
 	}
 	if f.name != "" {

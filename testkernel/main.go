@@ -30,6 +30,9 @@ func main() {
 	if os.Getpid() == 1 && os.Args[0] == "/init" {
 		guest.Main()
 	}
+	if os.Args[0] == "/init" && len(os.Args) == 2 && os.Args[1] == "report" {
+		guest.Report()
+	}
 	code, err := run(os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testkernel:", err)
@@ -53,6 +56,7 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 	fs.StringVar(&f.name, "kernel", "", "boot the kernel of this `name`; -list lists them")
 	fs.StringVar(&f.initrd, "initrd-dir", "", "put the tree below this `directory` into the machine")
 	fs.StringVar(&f.append, "append", "", "`words` to add to the kernel's command line")
+	fs.StringVar(&f.handover, "handover", "", "let this `program` of the tree be process 1; it must have '/init report' run")
 	fs.IntVar(&f.memory, "m", 1024, "memory of the machine in `MiB`")
 	fs.DurationVar(&f.timeout, "timeout", 2*time.Minute, "kill the machine after this `time`")
 	get := fs.String("get", "", "only download or build the kernels of these `names`, joined by commas; all, or built, for those built from source")

@@ -21,15 +21,11 @@ import (
 
 // Main is process 1. It does not return.
 func Main() {
-	var plan vm.Plan
-	data, err := os.ReadFile(vm.PlanFile)
-	if err == nil {
-		err = json.Unmarshal(data, &plan)
-	}
+	plan, err := readPlan()
 	if err != nil {
-		die(nil, fmt.Errorf("read the plan: %w", err))
+		die(nil, err)
 	}
-	notes := furnish(&plan)
+	notes := furnish(plan)
 	port, err := openPort("/dev/" + plan.Port)
 	if err != nil {
 		die(nil, err)
@@ -48,13 +44,50 @@ func Main() {
 	for _, n := range notes {
 		out.send(vm.KindNote, []byte(n.Error()))
 	}
-	code, err := run(&plan, out)
+	if plan.Handover != "" {
+		out.drain()
+		port.Close()
+		err := unix.Exec(plan.Handover, []string{plan.Handover}, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=dumb"})
+		die(nil, &os.PathError{Op: "exec", Path: plan.Handover, Err: err})
+	}
+	finish(plan, out)
+}
+
+// Report is the main of the program that another process 1 starts when it has
+// come up. It does not return.
+func Report() {
+	plan, err := readPlan()
+	if err != nil {
+		die(nil, err)
+	}
+	port, err := openPort("/dev/" + plan.Port)
+	if err != nil {
+		die(nil, err)
+	}
+	finish(plan, &framer{w: port})
+}
+
+// finish runs the program, tells its exit code and ends the machine.
+func finish(plan *vm.Plan, out *framer) {
+	code, err := run(plan, out)
 	if err != nil {
 		die(out, err)
 	}
 	out.send(vm.KindExit, []byte{0, 0, 0, byte(code)})
 	out.drain()
 	powerOff()
+}
+
+func readPlan() (*vm.Plan, error) {
+	plan := &vm.Plan{}
+	data, err := os.ReadFile(vm.PlanFile)
+	if err == nil {
+		err = json.Unmarshal(data, plan)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the plan: %w", err)
+	}
+	return plan, nil
 }
 
 // die tells the host, or at least the console.

@@ -28,6 +28,9 @@ type Plan struct {
 	Modules []string // files to insert, in this order
 	Cgroups string   // the versions of control groups to mount: 1, 2 or 1+2
 	Seconds int      // the time limit; the init shortens it a little
+	// Handover is the program to become process 1 when all is mounted; it has
+	// `/init report` run, which does the rest. "": the init stays.
+	Handover string
 }
 
 // PlanFile is where the init finds its Plan.

@@ -33,6 +33,7 @@ type Config struct {
 	Timeout   time.Duration
 	Append    string // to the kernel's command line
 	Init      string // the static program to be process 1
+	Handover  string // a program of the tree that takes its place; see Plan
 	Product   string // the file of coracle, which CORACLE names in the machine; "" for none
 	Args      []string
 	Env       []string
@@ -143,7 +144,10 @@ func writeInitrd(file, port string, c *Config) error {
 		a.tree("/", c.InitrdDir)
 	}
 	for _, d := range []string{"/proc", "/sys", "/tmp", "/run", "/etc", "/root", "/bin", "/var/lib"} {
-		a.dir(d)
+		// A link of the tree (bin -> usr/bin) would be replaced by the directory.
+		if _, err := os.Lstat(filepath.Join(c.InitrdDir, d)); c.InitrdDir == "" || err != nil {
+			a.dir(d)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(c.InitrdDir, "etc/passwd")); c.InitrdDir == "" || err != nil {
 		a.file("/etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"))
@@ -153,6 +157,7 @@ func writeInitrd(file, port string, c *Config) error {
 	plan := Plan{
 		Args: append([]string{"/test/" + filepath.Base(c.Args[0])}, c.Args[1:]...),
 		Env:  c.Env, Dir: "/test", Port: port, Cgroups: c.Cgroups, Seconds: int(c.Timeout.Seconds()),
+		Handover: c.Handover,
 	}
 	a.copy(plan.Args[0], c.Args[0])
 	if c.Product != "" {

@@ -86,6 +86,11 @@ func unitsOf(t *tool, c *cli.Context, v *verb) ([]*supervise.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
+	if dir := imageRoot(c); dir != "" {
+		if err := inImage(t, c, dir, &o); err != nil {
+			return nil, err
+		}
+	}
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return nil, err
@@ -157,6 +162,36 @@ func unitOptions(t *tool, c *cli.Context, v *verb) (supervise.Options, error) {
 		o.StateDir, err = filepath.Abs(o.StateDir)
 	}
 	return o, err
+}
+
+// inImage looks for the containers and for coracle itself in an image, where
+// nothing else was said: the units name what they will find there.
+func inImage(t *tool, c *cli.Context, dir string, o *supervise.Options) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if t.options.Root == "" {
+		o.StateDir = "/var/lib/coracle"
+		t.options.Root = filepath.Join(abs, o.StateDir)
+		if _, err := os.Stat(t.options.Root); err != nil {
+			return err
+		}
+	}
+	if t.options.Run == "" {
+		t.options.Run = filepath.Join(abs, "run/coracle")
+	}
+	if c.String("binary") != "" {
+		return nil
+	}
+	for _, at := range []string{"/usr/bin/coracle", "/usr/local/bin/coracle"} {
+		if _, err := os.Stat(filepath.Join(abs, at)); err == nil {
+			o.Binary = at
+			return nil
+		}
+	}
+	t.warn("there is no coracle in " + dir + ": the units name " + o.Binary)
+	return nil
 }
 
 // printUnits writes the files one after the other, as `tail` of several does.
