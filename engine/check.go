@@ -106,6 +106,9 @@ func (k *checks) run(stop <-chan struct{}) {
 			l.c.SetState(l.state, false)
 		}
 		l.mu.Unlock()
+		if changed && l.with.Health != nil {
+			l.with.Health(string(status))
+		}
 		if changed {
 			l.tell(events.Action("health_status: " + string(status)))
 		}

@@ -29,6 +29,9 @@ type Attended struct {
 	// Started is told when the container runs, each time that it does; pid is
 	// that of its first process on the host.
 	Started func(pid int)
+	// Health is told when the health check has come to another result, in
+	// Docker's words.
+	Health func(status string)
 	// Pipe: the container may not write on when the reader of Stdout is gone.
 	Pipe bool
 }

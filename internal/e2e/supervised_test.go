@@ -241,7 +241,28 @@ func (s *supervisor) ready() {
 		s.ends(cmd, 0)
 		s.hears("STOPPING=1")
 	}
-	s.socket = old
+	s.socket, s.env = old, was
+	// Healthy is when the check says so, and the file is there.
+	m.ok("create", "--name", "well", net, "--health-cmd", "test -e /tmp/well", "--health-interval", "100ms", "debian", "sh", "-c",
+		`trap "exit 0" TERM; while :; do sleep 0.1; done`)
+	defer m.ok("rm", "-f", "well")
+	cmd := s.start("--ready", "healthy", "well")
+	until(t, "it runs", func() bool { return m.ok("inspect", "--format", "{{.State.Running}}", "well") == "true" })
+	s.hears("MAINPID=" + strconv.Itoa(s.monitor(cmd, "well").Pid))
+	s.socket.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	for buf := make([]byte, 1<<12); ; {
+		n, err := s.socket.Read(buf)
+		if err != nil {
+			break
+		}
+		if bytes.Contains(buf[:n], []byte("READY=1")) {
+			t.Errorf("ready before it is healthy: %s", buf[:n])
+		}
+	}
+	m.ok("exec", "well", "touch", "/tmp/well")
+	s.hears("READY=1")
+	s.monitor(cmd, "well").Signal(syscall.SIGTERM)
+	s.ends(cmd, 0)
 	// Without being asked to, nothing of it goes into the container.
 	if out := m.ok("run", "--rm", net, "debian", "env"); strings.Contains(out, "NOTIFY") {
 		t.Error(out)

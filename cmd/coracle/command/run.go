@@ -101,7 +101,7 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	if err := heralded(c.Context, eng, id, h); err != nil {
 		return err
 	}
-	code, err := engine.Foreground(c.Context, eng, id, engine.Attended{Streams: s, Pipe: true, Amend: h.Amend, Started: h.Started})
+	code, err := engine.Foreground(c.Context, eng, id, engine.Attended{Streams: s, Pipe: true, Amend: h.Amend, Started: h.Started, Health: h.Health})
 	h.Ended(code)
 	return ended(code, err)
 }

@@ -67,7 +67,7 @@ func superviseHere(t *tool, c *cli.Context, v *verb) error {
 	}
 	defer restore()
 	code, err := engine.Foreground(c.Context, eng, ref, engine.Attended{
-		Streams: s, Stops: true, NoLog: c.Bool("no-log"), NoRestart: !c.Bool("restart"), Amend: h.Amend, Started: h.Started,
+		Streams: s, Stops: true, NoLog: c.Bool("no-log"), NoRestart: !c.Bool("restart"), Amend: h.Amend, Started: h.Started, Health: h.Health,
 	})
 	h.Ended(code)
 	return ended(code, err)
