@@ -31,7 +31,7 @@ type Run struct {
 
 	mu      sync.Mutex
 	control *control
-	names   *names
+	names   *known
 	do      network.Doer
 }
 

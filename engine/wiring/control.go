@@ -251,7 +251,8 @@ func notConnected(id, network string) error {
 
 // follow changes what names are known after the container's networks changed.
 func (r *Run) follow() {
-	r.names.watch.Set(r.dirs()...)
-	r.rename()
+	r.names.book.Set(r.dirs(false)...)
+	r.names.links.Set(r.dirs(true)...)
+	r.refresh()
 	writePorts(r.c.RunDir, r.w.Ports())
 }

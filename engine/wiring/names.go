@@ -6,10 +6,11 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"coracle/engine/netfiles"
+	"coracle/net/names"
 	"coracle/net/network"
-	"coracle/net/objects"
 )
 
 // The name server's place in a container, Docker's, and the names of its
@@ -20,28 +21,19 @@ const (
 	dnsTCP     = "dns-tcp"
 )
 
-// names keeps what a container knows of others current.
-type names struct {
-	watch  *objects.Watcher
-	block  string // of /etc/hosts, as it was written last
-	server server
+// known keeps what a container knows of others current.
+type known struct {
+	// book has all on the networks that users made; links is only watched, for
+	// those whom --link names on the default network.
+	book, links *names.Book
+	block       string // of /etc/hosts, as it was written last
+	server      *names.Server
+	done        chan struct{}
+	busy        sync.WaitGroup
 }
-
-// server answers names.
-type server interface {
-	// Set gives it who is on the container's networks.
-	Set(own, others []*network.Endpoint, internal bool)
-	Close() error
-}
-
-// newServer makes one at two sockets, which it closes, that asks upstream for
-// names that are nobody's.
-var newServer func(udp, tcp *os.File, upstream []netip.AddrPort) (server, error)
 
 // served tells whether the container has a name server.
-func (r *Run) served() bool {
-	return newServer != nil && r.d.Namespace() && slices.ContainsFunc(r.s.Endpoints, func(ep *network.Endpoint) bool { return !r.s.Network(ep).Default })
-}
+func (r *Run) served() bool { return r.d.Namespace() && len(r.dirs(false)) > 0 }
 
 // files writes hosts, hostname and resolv.conf, and follows who comes and goes.
 func (r *Run) files() error {
@@ -64,57 +56,89 @@ func (r *Run) files() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Watched first and read then: what changes between is not missed.
-	r.names = &names{}
-	r.names.watch = objects.Watch(r.refresh, r.dirs()...)
-	r.names.block = r.block()
-	w.Block = r.names.block
+	n := &known{done: make(chan struct{})}
+	var err error
+	if n.book, err = names.Open(r.dirs(false)...); err != nil {
+		return err
+	}
+	if n.links, err = names.Open(r.dirs(true)...); err != nil {
+		n.book.Close()
+		return err
+	}
+	r.names = n
+	n.block = r.block()
+	w.Block = n.block
+	n.busy.Go(func() { r.listen(n) })
 	return netfiles.Write(r.c.RunDir, r.c.Config, r.c.HostConfig, w)
 }
 
-// dirs are those of the networks whose names the container knows.
-func (r *Run) dirs() []string {
+// dirs are those of the networks that users made, or of the default one where
+// the container has links there.
+func (r *Run) dirs(linked bool) []string {
 	var out []string
 	for _, ep := range r.s.Endpoints {
-		if !r.s.Network(ep).Default || len(ep.Links) > 0 {
+		if r.s.Network(ep).Default == linked && (!linked || len(ep.Links) > 0) {
 			out = append(out, r.m.Store.Dir(ep.NetworkID))
 		}
 	}
 	return out
 }
 
-// others are those on the container's networks whose names it knows: all on
-// those that users made, and links.
-func (r *Run) others() []*network.Endpoint {
-	var out []*network.Endpoint
-	for _, own := range r.s.Endpoints {
-		user := !r.s.Network(own).Default
-		if !user && len(own.Links) == 0 {
-			continue
+// listen keeps the hosts file current.
+func (r *Run) listen(n *known) {
+	for {
+		select {
+		case <-n.done:
+			return
+		case <-n.book.Changed():
+		case <-n.links.Changed():
 		}
-		list, err := r.m.Store.Endpoints(own.NetworkID)
-		if err != nil {
-			continue
-		}
-		for _, ep := range list {
-			if ep.ContainerID == r.c.ID || ep.Boot != own.Boot {
-				continue
-			}
-			linked := aliases(own, ep.ContainerID)
-			if !user && len(linked) == 0 {
-				continue
-			}
-			if len(linked) > 0 {
-				copied := *ep
-				copied.Names = append(linked, ep.Names...)
-				ep = &copied
-			}
-			out = append(out, ep)
-		}
+		r.mu.Lock()
+		r.refresh()
+		r.mu.Unlock()
 	}
-	return out
 }
 
+// block is the lines of /etc/hosts about others: all on the networks that users
+// made, and those whom --link names.
+func (r *Run) block() string {
+	var b strings.Builder
+	for _, ep := range append(r.names.book.Endpoints(), r.names.links.Endpoints()...) {
+		if ep.ContainerID == r.c.ID || len(ep.Names) == 0 {
+			continue
+		}
+		own := r.endpoint(ep.NetworkID)
+		if own == nil || own.Boot != ep.Boot {
+			continue
+		}
+		list := aliases(own, ep.ContainerID)
+		if r.s.Network(own).Default && len(list) == 0 {
+			continue
+		}
+		for _, name := range ep.Names {
+			if !slices.Contains(list, name) {
+				list = append(list, name)
+			}
+		}
+		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
+			if p.IsValid() {
+				fmt.Fprintf(&b, "%s\t%s\n", p.Addr(), strings.Join(list, " "))
+			}
+		}
+	}
+	return b.String()
+}
+
+func (r *Run) endpoint(networkID string) *network.Endpoint {
+	for _, ep := range r.s.Endpoints {
+		if ep.NetworkID == networkID {
+			return ep
+		}
+	}
+	return nil
+}
+
+// aliases are what own calls a container, by its links.
 func aliases(own *network.Endpoint, id string) []string {
 	var out []string
 	for alias, to := range own.Links {
@@ -126,32 +150,10 @@ func aliases(own *network.Endpoint, id string) []string {
 	return out
 }
 
-// block is the lines of /etc/hosts about others.
-func (r *Run) block() string {
-	var b strings.Builder
-	for _, ep := range r.others() {
-		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
-			if p.IsValid() && len(ep.Names) > 0 {
-				fmt.Fprintf(&b, "%s\t%s\n", p.Addr(), strings.Join(ep.Names, " "))
-			}
-		}
-	}
-	return b.String()
-}
-
-// refresh is called when somebody came or went.
+// refresh writes the names of others anew, if they have changed; with the lock
+// held.
 func (r *Run) refresh() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rename()
-}
-
-// rename is refresh with the lock held.
-func (r *Run) rename() {
 	n := r.names
-	if n.server != nil {
-		n.server.Set(r.s.Endpoints, r.others(), r.s.Internal())
-	}
 	block := r.block()
 	if block == n.block {
 		return
@@ -163,23 +165,34 @@ func (r *Run) rename() {
 
 // serve starts the name server at the sockets that the container opened.
 func (r *Run) serve(files map[string]*os.File) error {
-	s, err := newServer(files[dnsUDP], files[dnsTCP], netfiles.Servers(r.c.HostConfig))
+	udp, tcp, err := names.Sockets(files[dnsUDP], files[dnsTCP])
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names.server = s
-	r.rename()
-	return nil
+	r.names.server, err = names.Serve(names.Config{
+		UDP: udp, TCP: tcp, Book: r.names.book, Self: r.own, Upstream: netfiles.Servers(r.c.HostConfig), Internal: r.s.Internal(),
+	})
+	return err
 }
 
-func (n *names) stop() {
+// own are the container's endpoints, for the name server.
+func (r *Run) own() []*network.Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.s.Endpoints)
+}
+
+func (n *known) stop() {
 	if n == nil {
 		return
 	}
-	n.watch.Stop()
+	close(n.done)
+	n.busy.Wait()
 	if n.server != nil {
 		n.server.Close()
 	}
+	n.book.Close()
+	n.links.Close()
 }

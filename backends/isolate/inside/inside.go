@@ -186,7 +186,8 @@ func dropDefault(h *netlink.Handle, v6 bool) error {
 		family, all = netlink.FAMILY_V6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
 	}
 	err := h.RouteDel(&netlink.Route{Dst: all, Family: family})
-	if errors.Is(err, unix.ESRCH) {
+	// There is none, or the family is off.
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	return err
