@@ -142,14 +142,13 @@ func wiringRungs() []Rung {
 			Concern: Wiring, Name: "bridge-iptables", With: []string{"isolation=namespaces"},
 			Needs: append([]probe.Feature{probe.IPTables}, bridge...), NeedsAny: either,
 			Gives: "networks of containers by bridges, published ports and the way out by the iptables program",
-			Lacks: []string{"containers held to their own addresses"},
 		},
 		{
 			// With neither: ports are carried by a process of ours.
 			Concern: Wiring, Name: "bridge-forward", With: []string{"isolation=namespaces"},
 			Needs: bridge, NeedsAny: either,
 			Gives: "networks of containers by bridges, published ports carried by the monitor",
-			Lacks: []string{"a way out of the networks, the source address of who comes by a published port, containers held to their own addresses"},
+			Lacks: []string{"a way out of the networks, the source address of who comes by a published port"},
 		},
 		{
 			Concern: Wiring, Name: "host",

@@ -132,7 +132,11 @@ func (d *Driver) raise(h *netlink.Handle, n *network.Network) (int, error) {
 	if d.opt.Firewall.HasNetwork(n.ID) {
 		return index, nil
 	}
-	return index, d.opt.Firewall.PutNetwork(rules(n))
+	r := rules(n)
+	if err := d.opt.Firewall.PutNetwork(r); err != nil {
+		return 0, err
+	}
+	return index, nat.LetPass(d.opt.Firewall, r)
 }
 
 // Remove takes the bridge and its rules away.

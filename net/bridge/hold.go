@@ -5,125 +5,189 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"coracle/net/network"
 
+	dnetwork "github.com/moby/moby/api/types/network"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// Classes of packets, and the offsets of what is looked at, from the network
-// header on (u32 of tc-u32(8)): the source of a frame, of IPv4 and IPv6 packets,
-// and the sender of an ARP packet (RFC 826).
-const (
-	offFrame = -8
-	offIPv4  = 12
-	offIPv6  = 8
-	offARP   = 14
-)
-
 // hold drops what comes out of an endpoint's interface and claims to be of
-// another on the network: by an ingress filter of the host's end, which goes with
-// it, and needs no packet filter. Sources outside of the network pass: a
-// container may be a router.
-func hold(h *netlink.Handle, n *network.Network, ep *network.Endpoint) error {
+// another on the network: by a filter at the ingress of the host's end, a program
+// in the language of socket filters, which goes with the interface and needs no
+// packet filter. Sources outside of the network pass: a container may be a router.
+//
+// With closed, nothing passes that is for another network: where there is no
+// packet filter, that keeps networks apart.
+func hold(h *netlink.Handle, n *network.Network, ep *network.Endpoint, closed bool) error {
 	link, err := h.LinkByName(ep.Outer)
 	if err != nil {
 		return err
 	}
-	f := &filters{h: h, link: link.Attrs().Index, mac: ep.MAC}
-	q := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: f.link, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS}}
-	if err := h.QdiscAdd(q); err != nil {
-		return unlessMissing(err)
+	prog, err := bpf.Assemble(guard(n.IPAM.Config, ep, closed))
+	if err != nil {
+		return err
 	}
-	for _, a := range append([]netip.Addr{ep.IPv4.Addr(), ep.IPv6.Addr()}, ep.LinkLocal...) {
-		if a.IsValid() {
-			f.source(netip.PrefixFrom(a, a.BitLen()), true)
-		}
+	index := link.Attrs().Index
+	err = h.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}})
+	if err == nil {
+		err = attach(index, prog)
 	}
-	for _, c := range n.IPAM.Config {
-		f.source(c.Subnet, false)
-	}
-	f.add(unix.ETH_P_ALL, f.frame(), true)
-	f.add(unix.ETH_P_ALL, nil, false)
-	return unlessMissing(f.err)
-}
-
-// unlessMissing: a kernel without the filters has been said to have none.
-func unlessMissing(err error) error {
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		return nil
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return errNoFilter
 	}
 	return err
 }
 
-// filters are added in order: the first that matches decides.
-type filters struct {
-	h    *netlink.Handle
-	link int
-	mac  []byte
-	prio uint16
-	err  error
+var errNoFilter = errors.New("this kernel has no filters at interfaces (CONFIG_NET_CLS_BPF)")
+
+// Attributes of the classifier "bpf" (include/uapi/linux/pkt_cls.h).
+const (
+	bpfOpsLen = 4
+	bpfOps    = 5
+	bpfFlags  = 8
+	bpfDirect = 1 // the program's result is the verdict
+)
+
+// attach is RTM_NEWTFILTER with a program of the old language, which the library
+// knows only as a descriptor of the new one.
+func attach(index int, prog []bpf.RawInstruction) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWTFILTER, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(&nl.TcMsg{
+		Family: nl.FAMILY_ALL, Ifindex: int32(index), Parent: netlink.MakeHandle(0xffff, 0),
+		Info: netlink.MakeHandle(1, nl.Swap16(unix.ETH_P_ALL)),
+	})
+	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("bpf")))
+	var ops []byte
+	for _, i := range prog {
+		ops = binary.NativeEndian.AppendUint16(ops, i.Op)
+		ops = append(ops, i.Jt, i.Jf)
+		ops = binary.NativeEndian.AppendUint32(ops, i.K)
+	}
+	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
+	options.AddRtAttr(bpfOpsLen, binary.NativeEndian.AppendUint16(nil, uint16(len(prog))))
+	options.AddRtAttr(bpfOps, ops)
+	options.AddRtAttr(bpfFlags, binary.NativeEndian.AppendUint32(nil, bpfDirect))
+	req.AddData(options)
+	if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("filter what comes out of an interface: %w", err)
+	}
+	return nil
 }
 
-// source lets packets from p pass that come from the right hardware, or drops
-// all of them.
-func (f *filters) source(p netip.Prefix, pass bool) {
-	var keys []nl.TcU32Key
-	if pass {
-		keys = f.frame()
+// Verdicts, and offsets from the frame's beginning on.
+const (
+	pass, drop = 0, 2 // TC_ACT_OK, TC_ACT_SHOT
+
+	offSource = 6  // of the frame
+	offType   = 12 // of the frame
+	offARP    = 14 + 14
+	offIPv4   = 14 + 12 // the source; the destination follows
+	offIPv6   = 14 + 8
+)
+
+// guard is the program: the first block that matches decides.
+func guard(subnets []dnetwork.IPAMConfig, ep *network.Endpoint, closed bool) []bpf.Instruction {
+	mac := ep.MAC
+	prog := slices.Concat(
+		unless(test{offSource, 4, 0, binary.BigEndian.Uint32(mac[:4])}, drop),
+		unless(test{offSource + 4, 2, 0, uint32(binary.BigEndian.Uint16(mac[4:]))}, drop),
+	)
+	for _, a := range append([]netip.Addr{ep.IPv4.Addr(), ep.IPv6.Addr()}, ep.LinkLocal...) {
+		if !a.IsValid() {
+			continue
+		}
+		own := netip.PrefixFrom(a, a.BitLen())
+		if a.Is4() {
+			prog = append(prog, block(pass, kind(unix.ETH_P_ARP), in(own, offARP))...)
+		}
+		if !closed {
+			prog = append(prog, block(pass, family(a), in(own, source(a)))...)
+			continue
+		}
+		for _, c := range subnets {
+			if c.Subnet.Addr().Is6() == a.Is6() {
+				to := source(a) + uint32(a.BitLen()/8)
+				prog = append(prog, block(pass, family(a), in(own, source(a)), in(c.Subnet, to))...)
+			}
+		}
 	}
-	if p.Addr().Is6() {
-		f.add(unix.ETH_P_IPV6, append(keys[:len(keys):len(keys)], prefix(p, offIPv6)...), pass)
-		return
+	for _, c := range subnets {
+		a := c.Subnet.Addr()
+		prog = append(prog, block(drop, family(a), in(c.Subnet, source(a)))...)
+		if a.Is4() {
+			prog = append(prog, block(drop, kind(unix.ETH_P_ARP), in(c.Subnet, offARP))...)
+		}
 	}
-	f.add(unix.ETH_P_IP, append(keys[:len(keys):len(keys)], prefix(p, offIPv4)...), pass)
-	f.add(unix.ETH_P_ARP, append(keys[:len(keys):len(keys)], prefix(p, offARP)...), pass)
+	if closed {
+		prog = append(prog, block(drop, kind(unix.ETH_P_IP))...)
+		prog = append(prog, block(pass, kind(unix.ETH_P_IPV6), in(netip.MustParsePrefix("fe80::/10"), offIPv6))...)
+		prog = append(prog, block(drop, kind(unix.ETH_P_IPV6))...)
+	}
+	return append(prog, bpf.RetConstant{Val: pass})
 }
 
-// frame matches the endpoint's hardware address as source.
-func (f *filters) frame() []nl.TcU32Key {
-	return []nl.TcU32Key{
-		{Mask: 0xffffffff, Val: binary.BigEndian.Uint32(f.mac[:4]), Off: offFrame},
-		{Mask: 0xffff0000, Val: uint32(binary.BigEndian.Uint16(f.mac[4:])) << 16, Off: offFrame + 4},
-	}
+// test compares what is at an offset, under a mask (0: all of it).
+type test struct {
+	at, size, mask, want uint32
 }
 
-func prefix(p netip.Prefix, at int32) []nl.TcU32Key {
+func (t test) load() []bpf.Instruction {
+	out := []bpf.Instruction{bpf.LoadAbsolute{Off: t.at, Size: int(t.size)}}
+	if t.mask != 0 {
+		out = append(out, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: t.mask})
+	}
+	return out
+}
+
+func unless(t test, verdict uint32) []bpf.Instruction {
+	return append(t.load(), bpf.JumpIf{Cond: bpf.JumpEqual, Val: t.want, SkipTrue: 1}, bpf.RetConstant{Val: verdict})
+}
+
+// block gives a verdict where all tests hold.
+func block(verdict uint32, tests ...[]test) []bpf.Instruction {
+	out := []bpf.Instruction{bpf.RetConstant{Val: verdict}}
+	for _, t := range slices.Backward(slices.Concat(tests...)) {
+		one := append(t.load(), bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: t.want, SkipTrue: uint8(len(out))})
+		out = append(one, out...)
+	}
+	return out
+}
+
+func kind(protocol uint32) []test { return []test{{offType, 2, 0, protocol}} }
+
+func family(a netip.Addr) []test {
+	if a.Is6() {
+		return kind(unix.ETH_P_IPV6)
+	}
+	return kind(unix.ETH_P_IP)
+}
+
+func source(a netip.Addr) uint32 {
+	if a.Is6() {
+		return offIPv6
+	}
+	return offIPv4
+}
+
+func in(p netip.Prefix, at uint32) []test {
 	raw := p.Addr().AsSlice()
-	var keys []nl.TcU32Key
+	var out []test
 	for bits := p.Bits(); bits > 0; bits -= 32 {
 		mask := uint32(0xffffffff)
 		if bits < 32 {
 			mask <<= 32 - bits
 		}
-		keys = append(keys, nl.TcU32Key{Mask: mask, Val: binary.BigEndian.Uint32(raw) & mask, Off: at})
+		out = append(out, test{at, 4, mask, binary.BigEndian.Uint32(raw) & mask})
 		raw, at = raw[4:], at+4
 	}
-	return keys
-}
-
-func (f *filters) add(protocol uint16, keys []nl.TcU32Key, pass bool) {
-	if f.err != nil {
-		return
-	}
-	if len(keys) == 0 {
-		keys = []nl.TcU32Key{{}}
-	}
-	f.prio++
-	verdict := netlink.TC_ACT_SHOT
-	if pass {
-		verdict = netlink.TC_ACT_OK
-	}
-	err := f.h.FilterAdd(&netlink.U32{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: f.link, Parent: netlink.MakeHandle(0xffff, 0), Priority: f.prio, Protocol: protocol},
-		Sel:         &nl.TcU32Sel{Flags: nl.TC_U32_TERMINAL, Nkeys: uint8(len(keys)), Keys: keys},
-		Actions:     []netlink.Action{&netlink.GenericAction{ActionAttrs: netlink.ActionAttrs{Action: verdict}}},
-	})
-	if err != nil {
-		f.err = fmt.Errorf("filter what comes out of an interface: %w", err)
-	}
+	return out
 }
 
 // shut keeps a port of a bridge from passing anything on, at once: the state

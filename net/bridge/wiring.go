@@ -99,7 +99,7 @@ func (w *wiring) plug(ep *network.Endpoint) error {
 	if err != nil {
 		return err
 	}
-	if err := hold(w.h, n, ep); err != nil {
+	if err := hold(w.h, n, ep, w.d.opt.Firewall == nil); err != nil && !errors.Is(err, errNoFilter) {
 		w.s.Warn("hold the container to its own addresses: " + err.Error())
 	}
 	if !option(n, optICC, true) {

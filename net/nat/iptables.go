@@ -17,6 +17,7 @@ type IPTables struct{}
 var _ Firewall = IPTables{}
 
 func networkChain(id string) string   { return "CORACLE-N-" + short(id) }
+func passChain(id string) string      { return "CORACLE-P-" + short(id) }
 func containerChain(id string) string { return "CORACLE-C-" + short(id) }
 
 // program finds one of iptables' programs, also where the caller's PATH lacks
@@ -134,8 +135,43 @@ func (c *chain) drop(v6 bool) error {
 	return failed
 }
 
-func networkJumps(id string) *chain {
-	return &chain{name: networkChain(id), jumps: []jump{{"filter", "FORWARD", nil, true}, {"nat", "POSTROUTING", nil, false}}}
+// top is our chain in the host's FORWARD. In it come first the chains that say
+// what gets into each network, and then those that say that the rest of what comes
+// out of them may pass: a packet from one network to another meets the former of
+// the other.
+const top = "CORACLE-FORWARD"
+
+func networkChains(id string) []*chain {
+	return []*chain{
+		{name: networkChain(id), jumps: []jump{{"filter", top, nil, true}, {"nat", "POSTROUTING", nil, false}}},
+		{name: passChain(id), jumps: []jump{{"filter", top, nil, false}}},
+	}
+}
+
+// ensureTop makes our chain the first in FORWARD.
+func ensureTop(v6 bool) error {
+	if one(v6, "-n", "-t", "filter", "-L", top) != nil {
+		if err := one(v6, "-t", "filter", "-N", top); err != nil && one(v6, "-n", "-t", "filter", "-L", top) != nil {
+			return err
+		}
+	}
+	for one(v6, "-t", "filter", "-D", "FORWARD", "-j", top) == nil {
+	}
+	return one(v6, "-t", "filter", "-I", "FORWARD", "-j", top)
+}
+
+// dropTop takes our chain away when no network is in it.
+func dropTop(v6 bool) {
+	path, err := program(family(v6))
+	if err != nil {
+		return
+	}
+	out, err := exec.Command(path, "-t", "filter", "-S", top).Output()
+	if err != nil || strings.Count(string(out), "\n") > 1 {
+		return
+	}
+	one(v6, "-t", "filter", "-D", "FORWARD", "-j", top)
+	one(v6, "-t", "filter", "-X", top)
 }
 
 func containerJumps(id string) *chain {
@@ -150,9 +186,25 @@ func (IPTables) PutNetwork(n *Network) error {
 		if !want {
 			continue
 		}
-		c := networkJumps(n.ID)
-		c.rules = map[string][]string{"filter": forward(n), "nat": post(n, six)}
-		if err := c.put(six); err != nil {
+		if err := putForward(n, six, map[string][]string{"filter": forward(n), "nat": post(n, six)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func putForward(n *Network, v6 bool, rules map[string][]string) error {
+	if err := ensureTop(v6); err != nil {
+		return err
+	}
+	chains := networkChains(n.ID)
+	chains[0].rules = rules
+	if rules["nat"] == nil {
+		chains[0].jumps = chains[0].jumps[:1]
+	}
+	chains[1].rules = map[string][]string{"filter": {"-i " + n.Bridge + " -j ACCEPT"}}
+	for _, c := range chains {
+		if err := c.put(v6); err != nil {
 			return err
 		}
 	}
@@ -162,9 +214,7 @@ func (IPTables) PutNetwork(n *Network) error {
 // Pass lets a network's packets through the host's FORWARD chain, where others
 // have made that drop what they do not know.
 func (IPTables) Pass(n *Network, v6 bool) error {
-	c := networkJumps(n.ID)
-	c.rules, c.jumps = map[string][]string{"filter": forward(n)}, c.jumps[:1]
-	return c.put(v6)
+	return putForward(n, v6, map[string][]string{"filter": forward(n)})
 }
 
 func forward(n *Network) []string {
@@ -181,12 +231,11 @@ func forward(n *Network) []string {
 		out + " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 		out + " -m conntrack --ctstate DNAT -j ACCEPT",
 		out + " -j DROP",
-		in + " -j ACCEPT",
 	}
 }
 
 func post(n *Network, v6 bool) []string {
-	var rules []string
+	rules := []string{}
 	if n.Internal {
 		return rules
 	}
@@ -204,8 +253,14 @@ func post(n *Network, v6 bool) []string {
 
 // DropNetwork deletes the network's chains.
 func (IPTables) DropNetwork(id string) error {
-	c := networkJumps(id)
-	return errors.Join(c.drop(false), c.drop(true))
+	var failed error
+	for _, v6 := range []bool{false, true} {
+		for _, c := range networkChains(id) {
+			failed = errors.Join(failed, c.drop(v6))
+		}
+		dropTop(v6)
+	}
+	return failed
 }
 
 // PutContainer makes the container's chains.

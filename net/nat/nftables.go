@@ -122,8 +122,13 @@ func (b *batch) network(t *nftables.Table, n *Network) {
 	}
 }
 
-// DropNetwork deletes the network's tables.
+// DropNetwork deletes the network's tables, and what LetPass has put.
 func (NFTables) DropNetwork(id string) error {
+	if hasChain("filter", networkChain(id)) {
+		if err := (IPTables{}).DropNetwork(id); err != nil {
+			return err
+		}
+	}
 	return drop(networkTable(id), nftables.TableFamilyIPv4, nftables.TableFamilyIPv6)
 }
 
