@@ -44,6 +44,9 @@ func (e *Engine) Info(ctx context.Context) (*system.Info, error) {
 		RegistryConfig: registries(), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		Labels: []string{}, HTTPProxy: os.Getenv("HTTP_PROXY"), HTTPSProxy: os.Getenv("HTTPS_PROXY"), NoProxy: os.Getenv("NO_PROXY"),
 	}
+	if r := e.sel.Rung(backends.Wiring); r != "" && r != "host" {
+		i.Plugins.Network = append([]string{"bridge"}, i.Plugins.Network...)
+	}
 	for _, l := range list {
 		switch l.s.Status() {
 		case container.StateRunning:

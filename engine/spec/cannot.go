@@ -11,6 +11,7 @@ import (
 	"coracle/engine/record"
 	"coracle/probe"
 
+	"github.com/moby/moby/api/types/mount"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -54,6 +55,15 @@ func Cannot(c *record.Container, report *probe.Report, asked bool) []string {
 		}
 		sort.Strings(names)
 		say(true, "--sysctl "+strings.Join(names, ", ")+": no namespaces here, it would change the host")
+	}
+	say(UserNS(rung) && h.UsernsMode.IsHost(), "--userns host: without root the container stays in a user namespace")
+	say(UserNS(rung) && h.IpcMode.IsShareable(), "--ipc shareable: without root /dev/shm is a directory, which --shm-size does not bound")
+	groups := strings.HasPrefix(c.Drivers.Limits, "cgroup") && report != nil && report.Has(probe.NSCgroup)
+	say(h.CgroupnsMode.IsPrivate() && !(groups && Namespaced(rung)), "--cgroupns private: no cgroup namespace here, the container sees the host's groups")
+	for i := range c.Mounts {
+		if p := c.Mounts[i].Propagation; p == mount.PropagationShared || p == mount.PropagationRShared {
+			say(true, "bind-propagation "+string(p)+" of "+c.Mounts[i].Destination+": the container sees what the host mounts, and the host not what the container does")
+		}
 	}
 	if !Namespaced(rung) {
 		say(h.Privileged, "--privileged: with chroot alone a container never has "+strings.Join(chroot.Escapes(), ", "))

@@ -75,6 +75,13 @@ func TestModes(t *testing.T) {
 				m.fails(125, "not allowed in host network namespace", "run", "--rm", net, "--sysctl=net.ipv4.ip_default_ttl=42", "box", "true")
 				m.is("boat.example", "run", "--rm", "--network=none", "--hostname=boat", "--domainname=example", "box", "sh", "-c", "echo $(cat /proc/sys/kernel/hostname).$(cat /proc/sys/kernel/domainname)")
 			}
+			if r.name == "userns" {
+				m.fails(125, "--userns host", "--strict", "run", "--rm", net, "--userns=host", "box", "true")
+			}
+			if r.name == "chroot" {
+				m.fails(125, "--cgroupns private", "--strict", "run", "--rm", net, "--cgroupns=private", "box", "true")
+			}
+			m.fails(125, "bind-propagation rshared", "--strict", "run", "--rm", net, "-v", m.dir+":/m:rshared", "box", "true")
 			for want, args := range map[string][]string{
 				"--pid: invalid PID mode":                {"--pid=x"},
 				"--uts: invalid UTS mode":                {"--uts=x"},
