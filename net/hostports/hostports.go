@@ -23,6 +23,7 @@ import (
 	"slices"
 
 	"coracle/net/forward"
+	"coracle/net/listen"
 	"coracle/net/network"
 
 	"golang.org/x/sys/unix"
@@ -98,7 +99,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 		}
 	}
 	w := &wiring{d: d, s: s, own: map[string]*network.Endpoint{}}
-	here := look()
+	here := listen.Look("/proc/self")
 	for _, ep := range s.Endpoints {
 		if err := d.conflicts(ep, s.Publish, here); err != nil {
 			return nil, nil, err
@@ -119,7 +120,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 
 // publish takes the published ports. One that the service itself will have is
 // only looked at.
-func (w *wiring) publish(here listeners) error {
+func (w *wiring) publish(here listen.Table) error {
 	var take []network.Publish
 	for _, p := range w.s.Publish {
 		if p.Proto == "sctp" {
@@ -130,8 +131,8 @@ func (w *wiring) publish(here listeners) error {
 			continue
 		}
 		for i := range max(p.Count, 1) {
-			if at := (socket{p.Proto, p.Host + i}); len(here[at]) > 0 {
-				return &forward.TakenError{Publish: p, Addr: netip.AddrPortFrom(hostIP(p), at.port), Err: unix.EADDRINUSE}
+			if at := (listen.On(p.Proto, p.Host + i)); len(here[at]) > 0 {
+				return &forward.TakenError{Publish: p, Addr: netip.AddrPortFrom(hostIP(p), at.Port), Err: unix.EADDRINUSE}
 			}
 		}
 		w.published = append(w.published, p)
@@ -152,7 +153,7 @@ func hostIP(p network.Publish) netip.Addr {
 }
 
 // conflicts looks whether somebody has a port on which ep's container will listen.
-func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here listeners) error {
+func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here listen.Table) error {
 	mine := wants(ep, publish)
 	if len(mine) == 0 {
 		return nil
@@ -164,16 +165,16 @@ func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here
 	for _, other := range others {
 		for s := range wants(other, nil) {
 			if mine[s] {
-				return &ConflictError{s.proto, s.port, other.Container}
+				return &ConflictError{s.Proto, s.Port, other.Container}
 			}
 		}
 	}
 	for s := range mine {
-		for _, a := range here[s] {
-			err := &ConflictError{Proto: s.proto, Port: s.port}
+		if list := here[s]; len(list) > 0 {
+			err := &ConflictError{Proto: s.Proto, Port: s.Port}
 			// A forwarder of another container, which would keep this one from
 			// listening on all addresses.
-			if i := slices.IndexFunc(others, func(o *network.Endpoint) bool { return o.IPv4.Addr() == a }); i >= 0 {
+			if i := slices.IndexFunc(others, func(o *network.Endpoint) bool { return slices.Contains(list, o.IPv4.Addr()) }); i >= 0 {
 				err.Other = others[i].Container
 			}
 			return err
@@ -183,11 +184,11 @@ func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here
 }
 
 // wants are the ports of the host on which a container will listen.
-func wants(ep *network.Endpoint, publish []network.Publish) map[socket]bool {
-	out := map[socket]bool{}
+func wants(ep *network.Endpoint, publish []network.Publish) map[listen.Socket]bool {
+	out := map[listen.Socket]bool{}
 	add := func(proto string, first, count uint16) {
 		for i := range max(count, 1) {
-			if s := (socket{proto, first + i}); proto == "tcp" || proto == "udp" {
+			if s := (listen.On(proto, first + i)); proto == "tcp" || proto == "udp" {
 				out[s] = true
 			}
 		}
@@ -199,10 +200,10 @@ func wants(ep *network.Endpoint, publish []network.Publish) map[socket]bool {
 		add(p.Proto, p.Port, p.Count)
 	}
 	for _, r := range ep.Ports {
-		delete(out, socket{r.Proto, r.Port})
+		delete(out, listen.On(r.Proto, r.Port))
 	}
 	for _, r := range ep.Ports {
-		out[socket{r.Proto, r.At.Port()}] = true
+		out[listen.On(r.Proto, r.At.Port())] = true
 	}
 	return out
 }

@@ -2,7 +2,6 @@ package hostports
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"coracle/net/forward"
+	"coracle/net/listen"
 	"coracle/net/network"
 
 	"golang.org/x/sys/unix"
@@ -135,7 +135,7 @@ func TestWhereItListens(t *testing.T) {
 	l.Close()
 	for range 200 {
 		// The forwarder goes when it sees that, or all addresses stay taken.
-		if w.stand(look()); w.held() == 0 {
+		if w.stand(listen.Look("/proc/self")); w.held() == 0 {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -217,7 +217,7 @@ func TestCannot(t *testing.T) {
 
 func TestLeavesNothing(t *testing.T) {
 	p := free(t)
-	look()
+	listen.Look("/proc/self")
 	before, routines := files(t), runtime.NumGoroutine()
 	ep := endpoint(t, "", 8, p)
 	w, _, err := wire(t, t.TempDir(), ep)
@@ -249,24 +249,4 @@ func files(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(names)
-}
-
-func TestParseAddr(t *testing.T) {
-	l := listeners{}
-	l.read(strings.NewReader("  sl  local_address rem_address   st\n"+
-		"   0: "+native("7F000001")+":0050 00000000:0000 0A 0\n"+
-		"   1: "+native("7F000001")+":0051 00000000:0000 01 0\n"+
-		"   2: garbage:0050 00000000:0000 0A 0\n   3: 00:99999 x 0A\n"), "tcp", "0A")
-	at, ok := l.somewhere(socket{"tcp", 80})
-	if len(l) != 1 || !ok || at.String() != "127.0.0.1:80" {
-		t.Errorf("%v", l)
-	}
-}
-
-// native is a word as this machine's kernel prints it.
-func native(big string) string {
-	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
-		return big
-	}
-	return big[6:] + big[4:6] + big[2:4] + big[:2]
 }

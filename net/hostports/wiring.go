@@ -13,6 +13,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/net/forward"
+	"coracle/net/listen"
 	"coracle/net/network"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,7 @@ type wiring struct {
 
 	// now is where services listen; the forwarder's thread reads it, and must
 	// not wait for who waits for it.
-	now atomic.Pointer[listeners]
+	now atomic.Pointer[listen.Table]
 
 	mu      sync.Mutex
 	own     map[string]*network.Endpoint // by network ID
@@ -76,7 +77,7 @@ func (w *wiring) follow() {
 			return
 		case <-time.After(wait):
 		}
-		w.stand(look())
+		w.stand(listen.Look("/proc/self"))
 	}
 }
 
@@ -87,26 +88,26 @@ func (w *wiring) places() []place {
 		if !ep.IPv4.IsValid() {
 			continue
 		}
-		moved := map[socket]uint16{}
+		moved := map[listen.Socket]uint16{}
 		for _, r := range ep.Ports {
-			moved[socket{r.Proto, r.Port}] = r.At.Port()
+			moved[listen.On(r.Proto, r.Port)] = r.At.Port()
 		}
 		add := func(proto string, port uint16) {
 			if proto != "tcp" && proto != "udp" || len(out) >= mostCarried {
 				return
 			}
 			p := place{proto: proto, at: netip.AddrPortFrom(ep.IPv4.Addr(), port), real: port}
-			if real, ok := moved[socket{proto, port}]; ok {
+			if real, ok := moved[listen.On(proto, port)]; ok {
 				p.real = real
 			}
 			out = append(out, p)
 		}
 		for s := range moved {
-			add(s.proto, s.port)
+			add(s.Proto, s.Port)
 		}
 		for _, r := range ep.Exposed {
 			for i := range max(r.Count, 1) {
-				if _, ok := moved[socket{r.Proto, r.First + i}]; !ok {
+				if _, ok := moved[listen.On(r.Proto, r.First + i)]; !ok {
 					add(r.Proto, r.First+i)
 				}
 			}
@@ -132,7 +133,7 @@ func (w *wiring) places() []place {
 }
 
 // stand takes the places that need somebody, and leaves those that do not.
-func (w *wiring) stand(here listeners) {
+func (w *wiring) stand(here listen.Table) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now.Store(&here)
@@ -143,7 +144,7 @@ func (w *wiring) stand(here listeners) {
 		}
 		wanted[p] = true
 		if w.carried[p] {
-			if _, ok := here.somewhere(socket{p.proto, p.real}); !ok {
+			if _, ok := here.Somewhere(listen.On(p.proto, p.real)); !ok {
 				// The service is gone, and may come back on all addresses.
 				w.leave(p)
 			}
@@ -152,7 +153,7 @@ func (w *wiring) stand(here listeners) {
 		if w.there(here, p) {
 			continue
 		}
-		if _, ok := here.somewhere(socket{p.proto, p.real}); ok {
+		if _, ok := here.Somewhere(listen.On(p.proto, p.real)); ok {
 			w.take(p)
 		}
 	}
@@ -183,11 +184,11 @@ func hostAddrs(asked netip.Addr) []netip.Addr {
 }
 
 // there tells whether a place is served without us.
-func (w *wiring) there(here listeners, p place) bool {
+func (w *wiring) there(here listen.Table, p place) bool {
 	if p.at.Port() != p.real {
 		return false
 	}
-	return here.at(socket{p.proto, p.real}, p.at.Addr())
+	return here.At(listen.On(p.proto, p.real), p.at.Addr())
 }
 
 func (w *wiring) take(p place) {
@@ -215,7 +216,7 @@ func (w *wiring) leave(p place) {
 // to finds a service for the forwarder.
 func (w *wiring) to(proto string, port uint16) (netip.AddrPort, bool) {
 	if here := w.now.Load(); here != nil {
-		if at, ok := here.somewhere(socket{proto, port}); ok {
+		if at, ok := here.Somewhere(listen.On(proto, port)); ok {
 			return at, true
 		}
 	}
@@ -242,7 +243,7 @@ func (w *wiring) Ports() []network.Publish { return w.published }
 
 // Connect adds an address.
 func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
-	if err := w.d.conflicts(ep, nil, listeners{}); err != nil {
+	if err := w.d.conflicts(ep, nil, listen.Table{}); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -257,7 +258,7 @@ func (w *wiring) Disconnect(_ context.Context, ep *network.Endpoint, _ network.D
 	w.mu.Lock()
 	delete(w.own, ep.NetworkID)
 	w.mu.Unlock()
-	w.stand(look())
+	w.stand(listen.Look("/proc/self"))
 	return nil
 }
 

@@ -1,4 +1,6 @@
-package hostports
+// Package listen tells where on a host, or in a container's network namespace,
+// somebody listens. It asks the kernel's tables and sends nothing.
+package listen
 
 import (
 	"bufio"
@@ -12,24 +14,28 @@ import (
 	"strings"
 )
 
-// socket is a protocol and a port.
-type socket struct {
-	proto string
-	port  uint16
+// Socket is a protocol ("tcp", "udp") and a port.
+type Socket struct {
+	Proto string
+	Port  uint16
 }
 
-// listeners are the addresses at which somebody on the host listens.
-type listeners map[socket][]netip.Addr
+// On is a socket's name.
+func On(proto string, port uint16) Socket { return Socket{proto, port} }
 
-// look reads what the kernel tells of listening sockets (proc(5), /proc/net/tcp).
-func look() listeners {
-	found := listeners{}
+// Table has the addresses at which somebody listens.
+type Table map[Socket][]netip.Addr
+
+// Look reads what the kernel tells of listening sockets (proc(5), /proc/net/tcp)
+// in the network namespace of a process; proc is its directory ("/proc/self").
+func Look(proc string) Table {
+	found := Table{}
 	for _, table := range [...]struct{ file, proto, state string }{
 		{"tcp", "tcp", "0A"}, {"tcp6", "tcp", "0A"},
 		// A UDP socket that is bound and not connected.
 		{"udp", "udp", "07"}, {"udp6", "udp", "07"},
 	} {
-		f, err := os.Open("/proc/self/net/" + table.file)
+		f, err := os.Open(proc + "/net/" + table.file)
 		if err != nil {
 			continue // without IPv6
 		}
@@ -39,7 +45,7 @@ func look() listeners {
 	return found
 }
 
-func (l listeners) read(r io.Reader, proto, state string) {
+func (l Table) read(r io.Reader, proto, state string) {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
 		f := strings.Fields(s.Text())
@@ -47,7 +53,7 @@ func (l listeners) read(r io.Reader, proto, state string) {
 			continue
 		}
 		if at, ok := parseAddr(f[1]); ok {
-			key := socket{proto, at.Port()}
+			key := Socket{proto, at.Port()}
 			l[key] = append(l[key], at.Addr())
 		}
 	}
@@ -68,15 +74,15 @@ func parseAddr(s string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(a.Unmap(), uint16(p)), ok
 }
 
-// at tells whether a client of address a meets a listener without our help: one
+// At tells whether a client of address a meets a listener without our help: one
 // for all addresses (of IPv6 too: most take IPv4 as well), or for that one.
-func (l listeners) at(s socket, a netip.Addr) bool {
+func (l Table) At(s Socket, a netip.Addr) bool {
 	return slices.ContainsFunc(l[s], func(have netip.Addr) bool { return have.IsUnspecified() || have == a })
 }
 
-// somewhere finds an address at which s can be reached. Others than the
+// Somewhere finds an address at which s can be reached. Others than the
 // wildcard and the loopback interface's own are those of forwarders.
-func (l listeners) somewhere(s socket) (netip.AddrPort, bool) {
+func (l Table) Somewhere(s Socket) (netip.AddrPort, bool) {
 	four := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	var best netip.Addr
 	for _, a := range l[s] {
@@ -87,5 +93,5 @@ func (l listeners) somewhere(s socket) (netip.AddrPort, bool) {
 			best = a
 		}
 	}
-	return netip.AddrPortFrom(best, s.port), best.IsValid()
+	return netip.AddrPortFrom(best, s.Port), best.IsValid()
 }
