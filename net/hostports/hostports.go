@@ -131,7 +131,7 @@ func (w *wiring) publish(here listen.Table) error {
 			continue
 		}
 		for i := range max(p.Count, 1) {
-			if at := (listen.On(p.Proto, p.Host + i)); len(here[at]) > 0 {
+			if at := (listen.On(p.Proto, p.Host+i)); len(here[at]) > 0 {
 				return &forward.TakenError{Publish: p, Addr: netip.AddrPortFrom(hostIP(p), at.Port), Err: unix.EADDRINUSE}
 			}
 		}
@@ -188,7 +188,7 @@ func wants(ep *network.Endpoint, publish []network.Publish) map[listen.Socket]bo
 	out := map[listen.Socket]bool{}
 	add := func(proto string, first, count uint16) {
 		for i := range max(count, 1) {
-			if s := (listen.On(proto, first + i)); proto == "tcp" || proto == "udp" {
+			if s := (listen.On(proto, first+i)); proto == "tcp" || proto == "udp" {
 				out[s] = true
 			}
 		}

@@ -107,7 +107,7 @@ func (w *wiring) places() []place {
 		}
 		for _, r := range ep.Exposed {
 			for i := range max(r.Count, 1) {
-				if _, ok := moved[listen.On(r.Proto, r.First + i)]; !ok {
+				if _, ok := moved[listen.On(r.Proto, r.First+i)]; !ok {
 					add(r.Proto, r.First+i)
 				}
 			}
