@@ -151,6 +151,23 @@ func wiringRungs() []Rung {
 			Lacks: []string{"a way out of the networks, the source address of who comes by a published port"},
 		},
 		{
+			Concern: Wiring, Name: "netstack", With: []string{"isolation=userns"},
+			Needs: []probe.Feature{probe.NSUserNet, probe.Tun},
+			Gives: "networks of containers without a right on the host: a TCP/IP stack and the wire in the monitors",
+			Lacks: []string{"the kernel's speed"},
+		},
+		{
+			Concern: Wiring, Name: "netstack", With: []string{"isolation=namespaces"},
+			Needs: []probe.Feature{probe.NSNet, probe.Tun},
+			Gives: "networks of containers without a bridge: a TCP/IP stack and the wire in the monitors",
+			Lacks: []string{"the kernel's speed"},
+		},
+		{
+			Concern: Wiring, Name: "hostports",
+			Gives: "the host's network; each container has an address of its own in 127.0.0.0/8, and is found there by name",
+			Lacks: []string{"isolation of networks, two services on one port, the source address of who comes by a published port"},
+		},
+		{
 			Concern: Wiring, Name: "host",
 			Gives: "the host's network, or none (--network host|none)",
 			Lacks: []string{"networks of containers, published ports"},

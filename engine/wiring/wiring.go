@@ -15,7 +15,9 @@ import (
 
 	"coracle/engine/record"
 	"coracle/net/bridge"
+	"coracle/net/hostports"
 	"coracle/net/nat"
+	"coracle/net/netstack"
 	"coracle/net/network"
 	"coracle/net/objects"
 	"coracle/probe"
@@ -56,6 +58,10 @@ func (m *Manager) Driver(rung string) (network.Driver, error) {
 		return bridge.New(opt), nil
 	case "bridge-forward":
 		return bridge.New(opt), nil
+	case "netstack":
+		return netstack.New(netstack.Options{Run: m.Store.Run()}), nil
+	case "hostports":
+		return hostports.New(hostports.Options{Run: m.Store.Run()}), nil
 	}
 	return nil, fmt.Errorf("wiring: this program has no driver %q", rung)
 }

@@ -26,6 +26,7 @@ import (
 	"sync/atomic"
 
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/inside"
 	"coracle/net/forward"
 	"coracle/net/network"
 )
@@ -131,13 +132,32 @@ type wiring struct {
 
 	mu    sync.Mutex
 	eps   []*network.Endpoint
-	ports map[string]*port // by network ID
+	ports map[string]*port    // by network ID
+	taps  map[string]*os.File // made by Attach
 }
 
 func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.eps, v6) }
 
-// Attach has nothing to do.
-func (w *wiring) Attach(int) error { return nil }
+// Attach makes the TAPs from here where that can be done: the container's
+// control group may keep it from /dev/net/tun, as Docker's list of devices does.
+// In a user namespace, and before setns(2), the second stage does it.
+func (w *wiring) Attach(pid int) error {
+	if w.s.UserNS {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	what := new(isolate.Net)
+	for _, ep := range w.eps {
+		what.Taps = append(what.Taps, tapOf(ep))
+	}
+	w.taps, _ = inside.In(pid, what)
+	return nil
+}
+
+func tapOf(ep *network.Endpoint) isolate.NetTap {
+	return isolate.NetTap{Name: ep.Inner, VNetHdr: true}
+}
 
 // Ports are the published ports.
 func (w *wiring) Ports() []network.Publish { return w.published }
@@ -154,7 +174,9 @@ func (w *wiring) Inside() (*isolate.Net, error) {
 }
 
 func (w *wiring) add(what *isolate.Net, ep *network.Endpoint) {
-	what.Taps = append(what.Taps, isolate.NetTap{Name: ep.Inner, VNetHdr: true})
+	if w.taps == nil {
+		what.Taps = append(what.Taps, tapOf(ep))
+	}
 	l := isolate.NetLink{Name: ep.Inner, MAC: ep.MAC.String(), MTU: w.mtu(ep)}
 	for _, p := range [...]netip.Prefix{ep.IPv4, ep.IPv6} {
 		if p.IsValid() {
@@ -207,6 +229,9 @@ func (w *wiring) Opened(files map[string]*os.File) error {
 	// A monitor's collector is set to keep its heap small; here it would run all
 	// the time.
 	debug.SetGCPercent(100)
+	if w.taps != nil {
+		files, w.taps = w.taps, nil
+	}
 	for _, ep := range w.eps {
 		if w.ports[ep.NetworkID] != nil {
 			continue
@@ -314,6 +339,9 @@ func (w *wiring) Close() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, f := range w.taps {
+		f.Close()
+	}
 	for id, p := range w.ports {
 		p.close()
 		delete(w.ports, id)

@@ -6,8 +6,10 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/engine"
 	"coracle/engine/trace"
 
+	dnetwork "github.com/moby/moby/api/types/network"
 	"github.com/urfave/cli/v2"
 )
 
@@ -34,7 +36,9 @@ func newNetTrace(t *tool) *verb {
 		if err != nil {
 			return err
 		}
-		q := &trace.Query{Proto: proto, Port: uint16(n), Network: t.networkOf(c.Context, eng)}
+		q := &trace.Query{Proto: proto, Port: uint16(n), Network: func(name string) (*dnetwork.Inspect, error) {
+			return engine.NetworksOf(eng).Inspect(c.Context, name)
+		}}
 		if q.From, err = eng.Inspect(c.Context, c.Args().Get(0), false); err != nil {
 			return err
 		}

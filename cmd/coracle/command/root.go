@@ -114,6 +114,7 @@ func verbs() []entry {
 		{newNetworkPrune, []string{"network prune"}},
 		{newNetworkConnect, []string{"network connect"}},
 		{newNetworkDisconnect, []string{"network disconnect"}},
+		{newNetTrace, []string{"net trace"}},
 		{newProbe, []string{"probe"}},
 		{newInfo, []string{"info", "system info"}},
 		{newVersion, []string{"version"}},
@@ -326,6 +327,8 @@ func family(word string) string {
 		return "Manage images"
 	case "manifest":
 		return "Look at image manifests and manifest lists"
+	case "net":
+		return "Look at how containers are wired"
 	case "network":
 		return "Manage networks"
 	case "platform":
