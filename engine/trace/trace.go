@@ -39,6 +39,15 @@ type Step struct {
 	Mend    string  `json:"mend,omitempty"` // what would help
 }
 
+// String is a line for people, and one with what would help.
+func (s Step) String() string {
+	line := fmt.Sprintf("%-3s %-9s %s", s.Verdict, s.Step, s.Text)
+	if s.Mend != "" {
+		line += fmt.Sprintf("\n%-14shint: %s", "", s.Mend)
+	}
+	return line
+}
+
 // Query is what is asked.
 type Query struct {
 	From, To *container.InspectResponse

@@ -132,27 +132,26 @@ type wiring struct {
 
 	mu    sync.Mutex
 	eps   []*network.Endpoint
-	ports map[string]*port    // by network ID
-	taps  map[string]*os.File // made by Attach
+	ports map[string]*port // by network ID
 }
 
 func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.eps, v6) }
 
 // Attach makes the TAPs from here where that can be done: the container's
 // control group may keep it from /dev/net/tun, as Docker's list of devices does.
-// In a user namespace, and before setns(2), the second stage does it.
+// Without root, and before setns(2), the second stage does it.
 func (w *wiring) Attach(pid int) error {
-	if w.s.UserNS {
-		return nil
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	what := new(isolate.Net)
 	for _, ep := range w.eps {
 		what.Taps = append(what.Taps, tapOf(ep))
 	}
-	w.taps, _ = inside.In(pid, what)
-	return nil
+	files, err := inside.In(pid, what)
+	if err != nil || len(w.eps) == 0 {
+		return nil
+	}
+	return w.begin(files)
 }
 
 func tapOf(ep *network.Endpoint) isolate.NetTap {
@@ -174,7 +173,7 @@ func (w *wiring) Inside() (*isolate.Net, error) {
 }
 
 func (w *wiring) add(what *isolate.Net, ep *network.Endpoint) {
-	if w.taps == nil {
+	if w.ports[ep.NetworkID] == nil {
 		what.Taps = append(what.Taps, tapOf(ep))
 	}
 	l := isolate.NetLink{Name: ep.Inner, MAC: ep.MAC.String(), MTU: w.mtu(ep)}
@@ -226,12 +225,13 @@ func (w *wiring) icc(ep *network.Endpoint) bool {
 func (w *wiring) Opened(files map[string]*os.File) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.begin(files)
+}
+
+func (w *wiring) begin(files map[string]*os.File) error {
 	// A monitor's collector is set to keep its heap small; here it would run all
 	// the time.
 	debug.SetGCPercent(100)
-	if w.taps != nil {
-		files, w.taps = w.taps, nil
-	}
 	for _, ep := range w.eps {
 		if w.ports[ep.NetworkID] != nil {
 			continue
@@ -339,9 +339,6 @@ func (w *wiring) Close() error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, f := range w.taps {
-		f.Close()
-	}
 	for id, p := range w.ports {
 		p.close()
 		delete(w.ports, id)

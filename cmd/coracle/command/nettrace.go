@@ -7,9 +7,7 @@ import (
 	"strings"
 
 	"coracle/engine"
-	"coracle/engine/trace"
 
-	dnetwork "github.com/moby/moby/api/types/network"
 	"github.com/urfave/cli/v2"
 )
 
@@ -36,17 +34,25 @@ func newNetTrace(t *tool) *verb {
 		if err != nil {
 			return err
 		}
-		q := &trace.Query{Proto: proto, Port: uint16(n), Network: func(name string) (*dnetwork.Inspect, error) {
-			return engine.NetworksOf(eng).Inspect(c.Context, name)
-		}}
-		if q.From, err = eng.Inspect(c.Context, c.Args().Get(0), false); err != nil {
+		from, err := eng.Inspect(c.Context, c.Args().Get(0), false)
+		if err != nil {
 			return err
 		}
-		if q.To, err = eng.Inspect(c.Context, c.Args().Get(1), false); err != nil {
+		to, err := eng.Inspect(c.Context, c.Args().Get(1), false)
+		if err != nil {
 			return err
 		}
-		steps, reached := trace.Run(c.Context, q)
-		if err := t.printSteps(steps, c.Bool("json")); err != nil {
+		steps, reached := engine.NetworksOf(eng).Trace(c.Context, from, to, proto, uint16(n))
+		if c.Bool("json") {
+			enc := json.NewEncoder(t.Out)
+			enc.SetIndent("", "    ")
+			err = enc.Encode(steps)
+		} else {
+			for _, s := range steps {
+				fmt.Fprintln(t.Out, s)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		if !reached {
@@ -55,19 +61,4 @@ func newNetTrace(t *tool) *verb {
 		return nil
 	}
 	return v
-}
-
-func (t *tool) printSteps(steps []trace.Step, asJSON bool) error {
-	if asJSON {
-		enc := json.NewEncoder(t.Out)
-		enc.SetIndent("", "    ")
-		return enc.Encode(steps)
-	}
-	for _, s := range steps {
-		fmt.Fprintf(t.Out, "%-3s %-9s %s\n", s.Verdict, s.Step, s.Text)
-		if s.Mend != "" {
-			fmt.Fprintf(t.Out, "%-14shint: %s\n", "", s.Mend)
-		}
-	}
-	return nil
 }
