@@ -138,13 +138,12 @@ func TestRefusals(t *testing.T) {
 	for want, change := range map[string]func(*CreateOptions){
 		"No such image: nosuch:latest":        func(o *CreateOptions) { o.Config.Image, o.Pull = "nosuch", "never" },
 		"Invalid container name (b@d)":        func(o *CreateOptions) { o.Name = "b@d" },
-		"published ports: not available":      func(o *CreateOptions) { o.Host.PublishAllPorts = true },
-		"network mode mynet: not available":   func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
+		"network mynet not found":             func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
 		"unknown policy 'often'":              func(o *CreateOptions) { o.Host.RestartPolicy.Name = "often" },
 		"Minimum memory limit allowed is 6MB": func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
 		"needs to be an absolute path":        func(o *CreateOptions) { o.Config.WorkingDir = "x" },
 		"invalid signal: NOSUCH":              func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },
-		"no log driver named 'syslog'":        func(o *CreateOptions) { o.Host.LogConfig.Type = "syslog" },
+		`plugin "nosuch" not found`:           func(o *CreateOptions) { o.Host.LogConfig.Type = "nosuch" },
 		"CAP_NOSUCH":                          func(o *CreateOptions) { o.Host.CapAdd = []string{"NOSUCH"} },
 		"no command specified":                func(o *CreateOptions) { o.Config.Cmd = nil },
 	} {

@@ -240,6 +240,7 @@ func rungs() []string {
 	return []string{
 		"isolation=namespaces,rootfs=overlay", "isolation=namespaces,rootfs=copy", "isolation=namespaces,rootfs=overlay,limits=rlimits",
 		"isolation=namespaces,rootfs=overlay,entering=agent",
+		"isolation=namespaces,rootfs=copy,limits=cgroup2",
 		"isolation=chroot,rootfs=overlay", "isolation=chroot,rootfs=copy", "isolation=chroot,rootfs=copy,limits=rlimits",
 	}
 }
