@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -15,10 +16,19 @@ import (
 type Manager struct {
 	*Found
 	Place *Place
-	// Tell runs a program of the system; it is not called for an image. Its error
-	// has what the program said.
+	// Tell runs a program of the system, in an image those alone that keep links.
+	// Its error has what the program said.
 	Tell func(args []string) error
 	Warn func(string)
+}
+
+// TellIn runs a program of an image in there, as this machine's processor can.
+func TellIn(root string) func(args []string) error {
+	return func(args []string) error {
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir, cmd.SysProcAttr = "/", &syscall.SysProcAttr{Chroot: root}
+		return said(args, cmd)
+	}
 }
 
 // Tell runs a program.
@@ -32,21 +42,25 @@ func Tell(args []string) error {
 			}
 		}
 	}
+	return said(args, cmd)
+}
+
+// said runs a command; its error has what it said.
+func said(args []string, cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
 	}
-	said := strings.TrimSpace(string(out))
-	if said == "" {
-		said = err.Error()
+	text := strings.TrimSpace(string(out))
+	if text == "" {
+		text = err.Error()
 	}
-	return &TellError{strings.Join(args, " "), said, cmd.ProcessState.ExitCode(), err}
+	return &TellError{strings.Join(args, " "), text, err}
 }
 
 // TellError is a program of the init system that failed.
 type TellError struct {
 	Command, Said string
-	Code          int // -1: it was not run, or killed
 	Err           error
 }
 
@@ -69,23 +83,40 @@ func (m *Manager) tell(verb, unit string) error {
 
 // keeps is the program that keeps the system's links, or nil.
 func (m *Manager) keeps(verb, unit string) []string {
-	if !m.live() {
-		return nil
-	}
 	for _, args := range m.keeper[verb] {
 		for _, dir := range []string{"/usr/sbin", "/sbin"} {
-			if _, err := os.Stat(path.Join(dir, args[0])); err == nil {
-				full := append([]string{}, args...)
-				for i, a := range full {
+			at, err := m.Place.real(path.Join(dir, args[0]))
+			if err != nil {
+				continue
+			}
+			if _, err := os.Stat(at); err == nil {
+				full := []string{path.Join(dir, args[0])}
+				for _, a := range args[1:] {
 					if a == "UNIT" {
-						full[i] = unit
+						a = unit
 					}
+					full = append(full, a)
 				}
 				return full
 			}
 		}
 	}
 	return nil
+}
+
+// enable has the unit started at boot, where a program does so.
+func (m *Manager) enable(u *Unit) error {
+	args := m.keeps("enable", u.UnitName())
+	if args == nil {
+		return nil
+	}
+	err := m.Tell(args)
+	if err == nil || m.live() {
+		return err
+	}
+	// An image of another architecture, or we are not root.
+	m.Warn(err.Error() + ": the links are made without it")
+	return m.Place.Install(m.links(u, m.Site))
 }
 
 // all are a unit's files and links.
@@ -121,10 +152,8 @@ func (m *Manager) Install(units []*Unit, now bool) error {
 		return err
 	}
 	for _, u := range units {
-		if args := m.keeps("enable", u.UnitName()); args != nil {
-			if err := m.Tell(args); err != nil {
-				return err
-			}
+		if err := m.enable(u); err != nil {
+			return err
 		}
 	}
 	for _, u := range units {
@@ -179,10 +208,11 @@ func (m *Manager) Remove(name string) error {
 		m.Warn(err.Error())
 	}
 	if args := m.keeps("disable", unit); args != nil {
-		if err := m.Tell(args); err != nil {
+		if err := m.Tell(args); err == nil {
+			links = nil
+		} else {
 			m.Warn(err.Error())
 		}
-		links = nil
 	}
 	if _, err := m.Place.Remove(links); err != nil {
 		return err

@@ -64,8 +64,12 @@ func manager(t *tool, c *cli.Context, name string) (*supervise.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	tell := supervise.Tell
+	if root != "/" {
+		tell = supervise.TellIn(root)
+	}
 	return &supervise.Manager{
-		Found: found, Tell: supervise.Tell, Warn: t.warn,
+		Found: found, Tell: tell, Warn: t.warn,
 		Place: &supervise.Place{Root: root, Force: c.Bool("force"), Report: func(what, path string) {
 			fmt.Fprintf(t.Out, "%-8s %s\n", what, path)
 		}},
