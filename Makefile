@@ -5,6 +5,7 @@
 # make testkernel  the wrapper for go test -exec that stands for another kernel
 # make kernels  the kernels that the wrapper knows by name, downloaded or built
 # make test-kernels  the tests in each of them (KERNELS=bare,arm64: in these)
+# make test-inits  units under each init system, some of them as process 1 in QEMU
 # make dist    the files of a release, made twice and compared, each binary tried (as root)
 
 GO       ?= go
@@ -74,11 +75,20 @@ test-kernels:
 test-kernels-ci:
 	$(MAKE) test-kernels KERNELS=$(CI_KERNELS) PACKAGES=$(QUICK_PACKAGES)
 
+# Units under each init system, systemd and System V's as process 1 in QEMU, a
+# hundred rounds of stop and start.
+test-inits: $(BIN)
+	@./internal/needs/install.sh
+	CORACLE=$(abspath $(BIN)) CORACLE_INITS=all CORACLE_INIT_ROUNDS=100 $(GO) test -tags $(TAGS) -count=1 -timeout 60m ./internal/inits
+
+test-inits-ci: $(BIN)
+	CORACLE=$(abspath $(BIN)) CORACLE_INITS=systemd $(GO) test -v -tags $(TAGS) -count=1 -timeout 30m -run '^TestSystemd$$' ./internal/inits
+
 dist:
 	$(GO) run ./crossbuild -dir dist -twice -version '$(VERSION)' -epoch $(EPOCH) -tags $(TAGS) -ldflags '$(LDFLAGS)'
 
 clean:
 	rm -rf bin dist build
 
-.PHONY: all demo test check bench testkernel kernels test-kernels test-kernels-ci dist clean FORCE
+.PHONY: all demo test check bench testkernel kernels test-kernels test-kernels-ci test-inits test-inits-ci dist clean FORCE
 FORCE:
