@@ -7,11 +7,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"path"
 	"strings"
 	"sync"
 
+	"coracle/backends"
 	"coracle/engine"
 	"coracle/engine/changes"
 	"coracle/group/act"
@@ -42,6 +42,7 @@ func New(e *engine.Engine, warn func(string)) *Engine {
 // Make creates a container and puts its secrets and configs into it.
 func (e *Engine) Make(ctx context.Context, d *model.Draft) (string, []string, error) {
 	e.unwired(d)
+	d.Networking = d.Network
 	id, warnings, err := e.Create(ctx, d.CreateOptions)
 	if err != nil || len(d.Inject) == 0 {
 		return id, warnings, err
@@ -55,7 +56,7 @@ func (e *Engine) Make(ctx context.Context, d *model.Draft) (string, []string, er
 // unwired has a container take the host's network where there are no others.
 func (e *Engine) unwired(d *model.Draft) {
 	m := d.Host.NetworkMode
-	if m.IsHost() || m.IsNone() || m.IsContainer() || m.IsDefault() {
+	if e.wired() || m.IsHost() || m.IsNone() || m.IsContainer() || m.IsDefault() {
 		return
 	}
 	if len(d.Host.PortBindings) > 0 || len(d.Host.Links) > 0 {
@@ -142,19 +143,46 @@ func (e *Engine) RemoveImage(ctx context.Context, ref string) error {
 	return err
 }
 
+// wired tells whether containers can be on networks here.
+func (e *Engine) wired() bool {
+	rung := e.Selection().Rung(backends.Wiring)
+	return rung != "" && rung != "host"
+}
+
 // Networks lists the networks.
-func (e *Engine) Networks(context.Context) (map[string]map[string]string, bool, error) {
-	return nil, false, nil
+func (e *Engine) Networks(ctx context.Context) (map[string]map[string]string, bool, error) {
+	if !e.wired() {
+		return nil, false, nil
+	}
+	list, err := engine.NetworksOf(e.Engine).List(ctx, nil)
+	if err != nil {
+		return nil, true, engine.WireError(err)
+	}
+	out := map[string]map[string]string{}
+	for _, n := range list {
+		out[n.Name] = n.Labels
+	}
+	return out, true, nil
 }
 
 // MakeNetwork makes a network.
-func (e *Engine) MakeNetwork(_ context.Context, r network.CreateRequest) error {
-	return fmt.Errorf("network %s: not available", r.Name)
+func (e *Engine) MakeNetwork(ctx context.Context, r network.CreateRequest) error {
+	_, warning, err := engine.NetworksOf(e.Engine).Create(ctx, r.Name, r)
+	if err != nil {
+		return engine.WireError(err)
+	}
+	if warning != "" {
+		e.warn("network " + r.Name + ": " + warning)
+	}
+	return nil
 }
 
 // RemoveNetwork removes a network.
-func (e *Engine) RemoveNetwork(_ context.Context, name string) error {
-	return fmt.Errorf("network %s: not available", name)
+func (e *Engine) RemoveNetwork(ctx context.Context, name string) error {
+	if err := engine.NetworksOf(e.Engine).Remove(ctx, name); err != nil {
+		return engine.WireError(err)
+	}
+	return nil
 }
 
 // Volumes lists the volumes.

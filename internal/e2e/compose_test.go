@@ -31,7 +31,8 @@ type scene struct {
 type played struct {
 	*machine
 	scene
-	file []string // the words before the command
+	wired bool     // there are networks
+	file  []string // the words before the command
 }
 
 // compose runs a command of the scene's project.
@@ -62,7 +63,7 @@ func scenes() []scene {
 		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "root"},
 		{dir: "envfile", states: up("app-1"), logs: map[string]string{"app": "file service through"}},
 		{dir: "anchors", states: up("one-1", "two-1")},
-		{dir: "networks", states: up("proxy-1", "app-1", "db-1")},
+		{dir: "networks", states: up("proxy-1", "app-1", "db-1"), then: isolated},
 		{dir: "shared", states: up("app-1", "sidecar-1"), only: "namespaces"},
 		{dir: "hooks", states: up("app-1"), then: hooksRan},
 		{dir: "links", states: up("db-1", "app-1")},
@@ -74,7 +75,7 @@ func scenes() []scene {
 		{dir: "postgres", states: map[string]string{"db-1": "running", "init-1": "exited 0", "app-1": "running"},
 			env: []string{"DB=127.0.0.1"}, logs: map[string]string{"app": "42"}, only: "services root"},
 		{dir: "redis", states: up("redis-1", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5"), env: []string{"REDIS=127.0.0.1"}, only: "services"},
-		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "wired services"},
+		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "wired services", then: balanced},
 	}
 }
 
@@ -104,12 +105,17 @@ func TestComposeFiles(t *testing.T) {
 			if services {
 				m.ok("import", tree, "services")
 			}
+			// Where there are no networks all are on the host's, and find each other there.
+			wired := r.name == "namespaces"
 			for _, s := range scenes() {
+				if wired {
+					s.env = nil
+				}
 				t.Run(s.dir, func(t *testing.T) {
 					switch {
 					case strings.Contains(s.only, "services") && !services:
 						t.Skip("needs build/services.tar: internal/needs/install.sh makes it")
-					case strings.Contains(s.only, "wired"):
+					case strings.Contains(s.only, "wired") && !wired:
 						t.Skip("needs networks")
 					case strings.Contains(s.only, "root") && r.uid != 0:
 						t.Skip("needs root: its IDs are not mapped")
@@ -118,7 +124,7 @@ func TestComposeFiles(t *testing.T) {
 					}
 					n := *m
 					n.t = t
-					n.play(s)
+					n.play(s, wired)
 				})
 			}
 		})
@@ -126,7 +132,7 @@ func TestComposeFiles(t *testing.T) {
 }
 
 // play brings a scene up, twice, and down.
-func (m *machine) play(s scene) {
+func (m *machine) play(s scene, wired bool) {
 	t := m.t
 	t.Helper()
 	dir := filepath.Join(m.dir, "files", s.dir)
@@ -134,7 +140,7 @@ func (m *machine) play(s scene) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	m.extra = append(slices.Clone(m.extra), s.env...)
-	p := &played{machine: m, scene: s}
+	p := &played{machine: m, scene: s, wired: wired}
 	p.file = []string{"compose", "--progress", "plain", "-p", "e2e-" + s.dir, "-f", dir + "/compose.yaml"}
 	if over := dir + "/compose.override.yaml"; exists(over) {
 		p.file = append(p.file, "-f", over)
@@ -308,4 +314,29 @@ func rolledOn(p *played) {
 	if out := p.ok(p.compose("logs", "--no-log-prefix")...); strings.Count(out, "2") != 4 {
 		p.t.Errorf("the old revision does not run on: %q", out)
 	}
+}
+
+// isolated: who shares a network finds the other by name, and nobody else does.
+func isolated(p *played) {
+	if !p.wired {
+		return
+	}
+	for _, tc := range []struct {
+		from, to string
+		found    bool
+	}{{"proxy", "service.example", true}, {"app", "db", true}, {"proxy", "db", false}, {"db", "proxy", false}} {
+		r := p.try(p.compose("exec", "-T", tc.from, "sh", "-c", "grep -w "+tc.to+" /etc/hosts || cat /etc/hosts")...)
+		if strings.Contains(r.out, tc.to) != tc.found {
+			p.t.Errorf("%s finds %s: want %t: %s", tc.from, tc.to, tc.found, r.out)
+		}
+	}
+}
+
+// balanced: the proxy reaches replicas by their service's name.
+func balanced(p *played) {
+	until(p.t, "an answer through nginx", func() bool {
+		r := p.try(p.compose("exec", "-T", "backend", "wget", "-q", "-O", "-", "http://proxy:18301/")...)
+		return r.code == 0 && len(strings.TrimSpace(r.out)) == 12
+	})
+	p.is("127.0.0.1:18301", p.compose("port", "proxy", "18301")...)
 }
