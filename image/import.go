@@ -34,7 +34,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, opt ImportOptions) (str
 		return "", err
 	}
 	defer st.close()
-	layer, b, err := st.importLayer(ctx, r)
+	layer, b, err := st.importLayer(ctx, r, s.most())
 	if err != nil {
 		return "", fmt.Errorf("import: %w", err)
 	}
@@ -75,7 +75,7 @@ func importConfig(opt ImportOptions) (c dockerspec.DockerOCIImage, names []name.
 }
 
 // importLayer keeps the stream as a blob, while making sure that it is a tar.
-func (st *stage) importLayer(ctx context.Context, r io.Reader) (Layer, blob, error) {
+func (st *stage) importLayer(ctx context.Context, r io.Reader, most int64) (Layer, blob, error) {
 	head, r, err := peek(ctxReader{ctx, r})
 	if err != nil {
 		return Layer{}, blob{}, err
@@ -97,7 +97,7 @@ func (st *stage) importLayer(ctx context.Context, r io.Reader) (Layer, blob, err
 		if kind == codec.Plain || kind == codec.Bzip2 {
 			out = w
 		}
-		if err := checkTar(io.TeeReader(plain, out)); err != nil {
+		if err := checkTar(io.TeeReader(&bounded{plain, most, most}, out)); err != nil {
 			return err
 		}
 		_, err = io.Copy(io.Discard, src) // what stands behind the compressed stream
@@ -111,6 +111,20 @@ func (st *stage) importLayer(ctx context.Context, r io.Reader) (Layer, blob, err
 		l.DiffID = sumOf(diff)
 	}
 	return l, b, nil
+}
+
+// bounded ends a stream that is longer than most bytes, unless that is 0.
+type bounded struct {
+	r          io.Reader
+	most, left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.most > 0 && b.left < 0 {
+		return 0, fmt.Errorf("%w: more than %d bytes unpacked, the limit", ErrInvalid, b.most)
+	}
+	return n, err
 }
 
 func mediaType(k codec.Kind) string {

@@ -36,7 +36,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loade
 		return nil, err
 	}
 	defer st.close()
-	images, err := read(ctx, r, st.dir, want, opt)
+	images, err := read(ctx, r, st.dir, s.most(), want, opt)
 	if err != nil {
 		return nil, loadError(err)
 	}
@@ -69,14 +69,22 @@ func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loade
 	return out, nil
 }
 
+// most is what a file of an archive may unpack to; 0: there is no limit.
+func (s *Store) most() int64 {
+	if s.Limit == nil {
+		return 0
+	}
+	return s.Limit()
+}
+
 // read gives the images of an archive, whose files it puts below dir.
-func read(ctx context.Context, r io.Reader, dir string, want ocispec.Platform, opt LoadOptions) ([]archive.Image, error) {
+func read(ctx context.Context, r io.Reader, dir string, most int64, want ocispec.Platform, opt LoadOptions) ([]archive.Image, error) {
 	var a *archive.Archive
 	var err error
 	if opt.Dir != "" {
-		a, err = archive.ReadDir(ctx, opt.Dir, dir)
+		a, err = archive.ReadDir(ctx, opt.Dir, dir, most)
 	} else {
-		a, err = archive.Read(ctx, r, dir)
+		a, err = archive.Read(ctx, r, dir, most)
 	}
 	if err != nil {
 		return nil, err

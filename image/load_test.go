@@ -255,3 +255,44 @@ func FuzzLoad(f *testing.F) {
 		fsck(t, s.dir)
 	})
 }
+
+// TestBombs: a few bytes that unpack to many are refused at a limit, wherever they
+// unpack, and nothing of them stays.
+func TestBombs(t *testing.T) {
+	ctx := context.Background()
+	const limit = 1 << 20
+	s := newStore(t)
+	s.Limit = func() int64 { return limit }
+	big := tarOf(t, entry{name: "zeros", body: strings.Repeat("\x00", 2*limit)})
+	fits := tarOf(t, entry{name: "zeros", body: strings.Repeat("\x00", limit/2)})
+	for name, in := range map[string][]byte{
+		"layer":            dockerArchive(t, []string{"x"}, big),
+		"packed layer":     dockerArchive(t, []string{"x"}, pack(t, "gzip", big)),
+		"zstd layer":       dockerArchive(t, []string{"x"}, pack(t, "zstd", big)),
+		"packed archive":   pack(t, "gzip", dockerArchive(t, []string{"x"}, big)),
+		"packed both ways": pack(t, "zstd", dockerArchive(t, []string{"x"}, pack(t, "gzip", big))),
+	} {
+		if _, err := s.Load(ctx, bytes.NewReader(in), LoadOptions{}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "limit") {
+			t.Errorf("load %s: %v", name, err)
+		}
+	}
+	for _, program := range []string{"cat", "gzip", "zstd", "bzip2"} {
+		in := big
+		if program != "cat" {
+			in = pack(t, program, big)
+		}
+		if _, err := s.Import(ctx, bytes.NewReader(in), ImportOptions{}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "limit") {
+			t.Errorf("import %s: %v", program, err)
+		}
+	}
+	if n := fsck(t, s.dir); n != 0 {
+		t.Errorf("%d images", n)
+	}
+	clean(t, s)
+	if _, err := s.Import(ctx, bytes.NewReader(pack(t, "gzip", fits)), ImportOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"x"}, fits)), LoadOptions{}); err != nil {
+		t.Error(err)
+	}
+}

@@ -51,6 +51,9 @@ const (
 type Store struct {
 	layout
 
+	// Limit tells what a file of an archive may unpack to; nil: there is none.
+	Limit func() int64
+
 	mu  sync.Mutex
 	put map[string]*stage // PutLayer's, by digest, until PutImage takes them
 }

@@ -22,6 +22,7 @@ import (
 	"coracle/fs/overlay"
 	"coracle/fs/reflink"
 	"coracle/fs/snapshot"
+	"coracle/internal/config"
 	"coracle/probe"
 )
 
@@ -30,11 +31,12 @@ type Machine struct {
 	report    *probe.Report
 	root, run string
 	maps      func() userns.IDMaps
+	limit     func() int64 // what a layer may unpack to
 }
 
 // New describes the machine that r reports of, with state in root and run.
 func New(r *probe.Report, root, run string) *Machine {
-	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps)}
+	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps), limit: sync.OnceValue(config.LayerLimit)}
 }
 
 // Report is what was found out about this machine.
@@ -81,7 +83,7 @@ func (m *Machine) Limits(rung string) (limits.Driver, error) {
 // rung of isolation. Without root, it works as the root of the containers' user
 // namespace, if that has more than one ID.
 func (m *Machine) Snapshots(rung, isolation string) (snapshot.Driver, error) {
-	opt := snapshot.Options{}
+	opt := snapshot.Options{MaxBytes: m.limit()}
 	if isolation == "userns" {
 		opt.UserXattr = true
 		if maps := m.maps(); !maps.Single {

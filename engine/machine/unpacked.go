@@ -88,3 +88,6 @@ func (m *Machine) Sweep(ctx context.Context, isolation string, keep map[string]b
 	}
 	return freed, errors.Join(failed...)
 }
+
+// LayerLimit is what one layer may unpack to.
+func (m *Machine) LayerLimit() int64 { return m.limit() }

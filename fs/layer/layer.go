@@ -78,6 +78,11 @@ func (e *TooLargeError) Error() string {
 
 func (e *TooLargeError) Unwrap() error { return ErrTooLarge }
 
+// Mend is what would help.
+func (e *TooLargeError) Mend() string {
+	return "if the image is to be trusted, raise max-layer-size in the configuration file"
+}
+
 // Apply unpacks the uncompressed tar r into the existing directory dir, which
 // should be reachable by nobody else meanwhile. r is read to its end, so that
 // a reader that verifies there gets to. After an error, what has been unpacked

@@ -45,6 +45,7 @@ type File struct {
 // Archive is one that has been read.
 type Archive struct {
 	dir   string
+	most  int64             // bytes of one file, packed or not; 0: no matter
 	files map[string]*File  // by cleaned name
 	links map[string]string // name to name, both cleaned
 }
@@ -55,8 +56,10 @@ func invalid(format string, args ...any) error {
 
 // Read reads r to its end and puts its files below dir, which the caller
 // deletes. Nothing but counts and names is held in memory.
-func Read(ctx context.Context, r io.Reader, dir string) (*Archive, error) {
-	a := &Archive{dir: dir, files: map[string]*File{}, links: map[string]string{}}
+//
+// A file that is larger than most bytes, or unpacks to more, is an error.
+func Read(ctx context.Context, r io.Reader, dir string, most int64) (*Archive, error) {
+	a := &Archive{dir: dir, most: most, files: map[string]*File{}, links: map[string]string{}}
 	in := &counter{r: ctxReader{ctx, r}}
 	plain, _, err := codec.Auto(in)
 	if errors.Is(err, codec.ErrUnsupported) {
@@ -142,6 +145,9 @@ func (a *Archive) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeReg:
 		if sparse(h) {
 			return invalid("entry %q is sparse", h.Name)
+		}
+		if a.most > 0 && h.Size > a.most {
+			return invalid("entry %q has %d bytes: the limit is %d", h.Name, h.Size, a.most)
 		}
 		return a.file(name, h.Size, r)
 	case tar.TypeSymlink:
@@ -255,12 +261,12 @@ func (a *Archive) small(f *File, what string) ([]byte, error) {
 }
 
 // verify makes sure that f unpacks to the tar that diffID names.
-func (f *File) verify(ctx context.Context, diffID string) error {
+func (f *File) verify(ctx context.Context, diffID string, most int64) error {
 	if f.Kind == codec.Plain {
 		f.diffID = f.Digest
 	}
 	if f.diffID == "" {
-		id, err := f.unpackedDigest(ctx)
+		id, err := f.unpackedDigest(ctx, most)
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", f.Digest, err)
 		}
@@ -272,7 +278,7 @@ func (f *File) verify(ctx context.Context, diffID string) error {
 	return nil
 }
 
-func (f *File) unpackedDigest(ctx context.Context) (string, error) {
+func (f *File) unpackedDigest(ctx context.Context, most int64) (string, error) {
 	if f.Kind != codec.Gzip && f.Kind != codec.Zstd {
 		return "", invalid("compressed by %s", f.Kind)
 	}
@@ -287,8 +293,16 @@ func (f *File) unpackedDigest(ctx context.Context) (string, error) {
 	}
 	defer plain.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, plain); err != nil {
+	tar := io.Reader(plain)
+	if most > 0 {
+		tar = io.LimitReader(plain, most+1)
+	}
+	n, err := io.Copy(sum, tar)
+	if err != nil {
 		return "", streamError(err, 1)
+	}
+	if most > 0 && n > most {
+		return "", invalid("layer %s unpacks to more than %d bytes, the limit", f.Digest, most)
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }

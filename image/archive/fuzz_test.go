@@ -44,7 +44,7 @@ func FuzzManifest(f *testing.F) {
 		}
 		defer os.RemoveAll(dir)
 		in := pack(c, config, l, layer, "blobs/sha256/"+hexOf(manifest), manifest, name, body)
-		a, err := Read(context.Background(), bytes.NewReader(in), dir)
+		a, err := Read(context.Background(), bytes.NewReader(in), dir, 1<<20)
 		if err != nil {
 			return
 		}
@@ -77,7 +77,7 @@ func FuzzRead(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		a, err := Read(context.Background(), bytes.NewReader(in), dir)
+		a, err := Read(context.Background(), bytes.NewReader(in), dir, 1<<20)
 		if err == nil {
 			a.Images(context.Background(), platform.Machine(), nil)
 		}

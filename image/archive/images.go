@@ -61,7 +61,7 @@ func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress fu
 		return nil, invalid("holds no image")
 	}
 	for i := range images {
-		if err := images[i].check(ctx, progress); err != nil {
+		if err := images[i].check(ctx, a.most, progress); err != nil {
 			return nil, err
 		}
 	}
@@ -198,7 +198,7 @@ func mediaType(k codec.Kind) string {
 }
 
 // check holds the layers against the config.
-func (img *Image) check(ctx context.Context, progress func(string)) error {
+func (img *Image) check(ctx context.Context, most int64, progress func(string)) error {
 	var c dockerspec.DockerOCIImage
 	if err := json.Unmarshal(img.Raw, &c); err != nil {
 		return invalid("config %s: %w", img.Config.Digest, err)
@@ -216,7 +216,7 @@ func (img *Image) check(ctx context.Context, progress func(string)) error {
 	for i := range img.Layers {
 		l := &img.Layers[i]
 		l.DiffID = string(c.RootFS.DiffIDs[i])
-		if err := l.File.verify(ctx, l.DiffID); err != nil {
+		if err := l.File.verify(ctx, l.DiffID, most); err != nil {
 			return err
 		}
 		progress("layer " + l.DiffID)

@@ -82,7 +82,7 @@ func (a *Archive) legacyImage(ctx context.Context, top string) (img Image, err e
 	for _, l := range chain {
 		diff := l.file.Digest
 		if l.file.Kind != codec.Plain {
-			if diff, err = l.file.unpackedDigest(ctx); err != nil {
+			if diff, err = l.file.unpackedDigest(ctx, a.most); err != nil {
 				return img, err
 			}
 			l.file.diffID = diff

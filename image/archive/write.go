@@ -226,7 +226,7 @@ func (s DirSink) Put(file string, size int64, r io.Reader) error {
 
 // ReadDir reads an OCI image layout, or an archive that somebody has unpacked, in
 // the same way as the archive of it. Only plain files are taken.
-func ReadDir(ctx context.Context, from, dir string) (*Archive, error) {
+func ReadDir(ctx context.Context, from, dir string, most int64) (*Archive, error) {
 	r, w := io.Pipe()
 	defer r.Close()
 	go func() {
@@ -237,7 +237,7 @@ func ReadDir(ctx context.Context, from, dir string) (*Archive, error) {
 		}
 		w.CloseWithError(err)
 	}()
-	return Read(ctx, r, dir)
+	return Read(ctx, r, dir, most)
 }
 
 func walkDir(ctx context.Context, from string, to Sink) error {

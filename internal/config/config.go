@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/docker/go-units"
 )
 
 // System is the file of the whole machine.
@@ -44,6 +46,24 @@ type File struct {
 	Uploads   int `json:"max-concurrent-uploads"`
 	// Attempts is how often a transfer is tried that makes no progress.
 	Attempts int `json:"max-download-attempts"`
+	// LayerSize is how much one layer may unpack to ("100GB"); MaxLayer is it in bytes.
+	LayerSize string `json:"max-layer-size"`
+	MaxLayer  int64  `json:"-"`
+}
+
+// MaxLayer is what a layer may unpack to where no file says otherwise: more than the
+// largest that are about, and what a stranger's few megabytes of zeros may not fill a
+// disk with.
+const MaxLayer = 100e9
+
+// LayerLimit is what the file at Path says of it. A file with errors says nothing
+// here: who needs the rest of it tells of them.
+func LayerLimit() int64 {
+	f, err := Load(Path())
+	if err != nil {
+		return MaxLayer
+	}
+	return f.MaxLayer
 }
 
 // Error says which file is wrong, and where.
@@ -89,7 +109,7 @@ func Load(path string) (*File, error) {
 
 // Parse reads a file's contents, checks them and fills in the defaults.
 func Parse(data []byte) (*File, error) {
-	f := &File{Downloads: downloads, Uploads: uploads, Attempts: attempts}
+	f := &File{Downloads: downloads, Uploads: uploads, Attempts: attempts, MaxLayer: MaxLayer}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(f); err != nil {
@@ -116,6 +136,13 @@ func Parse(data []byte) (*File, error) {
 		if n < 1 || n > most {
 			return nil, fmt.Errorf("%s: %d is not between 1 and %d", name, n, most)
 		}
+	}
+	if f.LayerSize != "" {
+		n, err := units.FromHumanSize(f.LayerSize)
+		if err != nil || n <= 0 {
+			return nil, fmt.Errorf("max-layer-size: %q is not a size (100GB)", f.LayerSize)
+		}
+		f.MaxLayer = n
 	}
 	return f, nil
 }

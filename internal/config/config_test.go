@@ -13,6 +13,9 @@ func TestParse(t *testing.T) {
 	if err != nil || f.Downloads != 3 || f.Uploads != 5 || f.Attempts != 5 {
 		t.Errorf("%+v, %v", f, err)
 	}
+	if f, err := Parse([]byte(`{"max-layer-size":"2GB"}`)); err != nil || f.MaxLayer != 2e9 {
+		t.Errorf("%+v, %v", f, err)
+	}
 	f, err = Parse([]byte(`{"registry-mirrors":["https://m.example/"],"insecure-registries":["h:5000","10.0.0.0/8","fd00::/8","[::1]:5000"],"max-concurrent-downloads":7}`))
 	if err != nil || f.Mirrors[0] != "https://m.example" || len(f.Insecure) != 4 || f.Downloads != 7 {
 		t.Errorf("%+v, %v", f, err)
@@ -30,6 +33,8 @@ func TestParse(t *testing.T) {
 		`{"insecure-registries":["http://h"]}`:              "is to be HOST, HOST:PORT or a network",
 		`{"insecure-registries":[""]}`:                      "is to be HOST, HOST:PORT or a network",
 		`{"max-concurrent-downloads":0}`:                    "0 is not between 1 and 64",
+		`{"max-layer-size":"much"}`:                         `"much" is not a size`,
+		`{"max-layer-size":"0"}`:                            `"0" is not a size`,
 		`{"max-concurrent-uploads":1000}`:                   "1000 is not between 1 and 64",
 	} {
 		_, err := Parse([]byte(bad))

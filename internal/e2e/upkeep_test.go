@@ -92,3 +92,35 @@ func noFiles(t *testing.T, m *machine, dirs ...string) {
 		})
 	}
 }
+
+// TestLayerLimit: a layer of a registry that unpacks to more than the configured
+// limit is refused, and nothing of it stays.
+func TestLayerLimit(t *testing.T) {
+	needRoot(t)
+	addr := registryDaemon(t)
+	ref := addr + "/bomb:1"
+	maker := newMachine(t, "", "", 0)
+	maker.ok("run", "--name", "made", net, "box", "sh", "-c", "head -c 50000000 /dev/zero >/zeros")
+	maker.ok("commit", "made", ref)
+	maker.ok("push", "-q", ref)
+	for name, backend := range map[string]string{"best": "", "copy": "rootfs=copy"} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "", backend, 0)
+			conf := filepath.Join(m.dir, "conf", "coracle")
+			if err := os.MkdirAll(conf, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(conf, "config.json"), []byte(`{"max-layer-size": "40MB"}`), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m.extra = []string{"XDG_CONFIG_HOME=" + filepath.Join(m.dir, "conf")}
+			r := m.try("pull", ref)
+			if r.code != 1 || !strings.Contains(r.err, "layer is too large: more than 40000000 bytes unpacked") || !strings.Contains(r.err, "max-layer-size") {
+				t.Errorf("%+v", r)
+			}
+			noFiles(t, m, "images/blobs", "fs")
+			m.extra = nil
+			m.ok("pull", "-q", ref)
+		})
+	}
+}
