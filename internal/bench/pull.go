@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -78,6 +79,44 @@ func (b *bench) pulls() error {
 	b.compare("pull of 5 layers, 400 MB unpacked", middles(cold))
 	b.compare("pull of an image that shares 4 of 5 layers", middles(shared))
 	b.rows = append(b.rows, row{"memory of a pull at its peak", fmt.Sprintf("%.1f MB", float64(peak)/1e3), "budget", "100 MB", fmt.Sprintf("%.2f", float64(peak)/1e5)})
+	return b.roundTrips(addr + "/bench:five")
+}
+
+// roundTrips saves the image to a file, forgets it, and loads it again. Docker
+// unpacks what it loads and coracle does so for the first container: so that is
+// made too, in a row of its own.
+func (b *bench) roundTrips(image string) error {
+	if !b.peers["docker"] {
+		return nil
+	}
+	file, root := b.dir+"/saved.tar", b.dir+"/loaded"
+	ours := func(args ...string) []string { return append([]string{b.coracle, "--root", root}, args...) }
+	trip, ready := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for range 3 {
+		for name, steps := range map[string][][]string{
+			"coracle": {ours("pull", "-q", image), ours("save", "-o", file, image), ours("rmi", image), ours("load", "-q", "-i", file), ours("create", "--name", "trip", image)},
+			"docker": {{"docker", "pull", "-q", image}, {"docker", "save", "-o", file, image}, {"docker", "rmi", "-f", image},
+				{"docker", "load", "-q", "-i", file}, {"docker", "create", "--name", "trip", image}},
+		} {
+			var took [5]time.Duration
+			for i, argv := range steps {
+				var err error
+				if took[i], _, err = timed(argv); err != nil {
+					return err
+				}
+			}
+			trip[name] = append(trip[name], took[1]+took[3])
+			ready[name] = append(ready[name], took[1]+took[3]+took[4])
+			remove := append(slices.Clone(steps[4][:len(steps[4])-4]), "rm", "trip")
+			if _, _, err := timed(remove); err != nil {
+				return err
+			}
+		}
+		os.RemoveAll(root)
+		sh("docker", "rmi", "-f", image)
+	}
+	b.compare("save and load of 5 layers", middles(trip))
+	b.compare("the same, and a container of it", middles(ready))
 	return nil
 }
 
