@@ -109,9 +109,26 @@ func (s *Shelf) Begin(ctx context.Context, l *Lock) (dir string, err error) {
 		return "", err
 	}
 	if s.Large {
-		sys.Spread(filepath.Dir(dir))
+		return dir, s.spread(dir)
 	}
 	return dir, os.Mkdir(dir, 0o700)
+}
+
+// spread makes a directory in a group of blocks of its own. ext4 chooses it by the
+// name: with its own name, an object that was just deleted would be made again
+// where its old inodes were.
+func (s *Shelf) spread(dir string) error {
+	sys.Spread(filepath.Dir(dir))
+	for range 10 {
+		made, err := os.MkdirTemp(filepath.Dir(dir), "new-")
+		if err == nil {
+			err = os.Rename(made, dir)
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // Clean takes it for a leftover
+			return err
+		}
+	}
+	return os.Mkdir(dir, 0o700)
 }
 
 // Commit renames what Begin made into place.

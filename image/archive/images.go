@@ -1,10 +1,14 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"coracle/image/codec"
 	"coracle/image/name"
@@ -60,12 +64,52 @@ func (a *Archive) Images(ctx context.Context, want ocispec.Platform, progress fu
 	if len(images) == 0 {
 		return nil, invalid("holds no image")
 	}
+	if err := unpackAll(ctx, images, a.most); err != nil {
+		return nil, err
+	}
 	for i := range images {
 		if err := images[i].check(ctx, a.most, progress); err != nil {
 			return nil, err
 		}
 	}
 	return images, nil
+}
+
+// unpackAll finds the digests of what packed layers unpack to, several at once.
+func unpackAll(ctx context.Context, images []Image, most int64) error {
+	var todo []*File
+	seen := map[*File]bool{}
+	for _, img := range images {
+		for _, l := range img.Layers {
+			if f := l.File; !seen[f] && f.Kind != codec.Plain && f.diffID == "" {
+				seen[f] = true
+				todo = append(todo, f)
+			}
+		}
+	}
+	// The largest first: the last one should not be waited for alone.
+	slices.SortStableFunc(todo, func(a, b *File) int { return cmp.Compare(b.Size, a.Size) })
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	next := make(chan *File)
+	for range min(runtime.NumCPU(), 4, len(todo)) {
+		wg.Go(func() {
+			for f := range next {
+				id, err := f.unpackedDigest(ctx, most)
+				if err != nil {
+					cancel(fmt.Errorf("layer %s: %w", f.Digest, err))
+				}
+				f.diffID = id
+			}
+		})
+	}
+	for _, f := range todo {
+		next <- f
+	}
+	close(next)
+	wg.Wait()
+	return context.Cause(ctx)
 }
 
 // many tells whether index.json leads to an image for several platforms, of which
