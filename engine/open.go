@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"coracle/backends"
@@ -67,7 +68,8 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	}
 	e.journal = events.In(filepath.Join(opt.Root, "events"))
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
-	e.images.Limit = e.mach.LayerLimit
+	e.mach.Limit = sync.OnceValue(fetch.LayerLimit)
+	e.images.Limit = e.mach.Limit
 	e.source = newSource(e)
 	e.wires = wiring.New(wiring.Manager{
 		Report: e.report, Rung: e.sel.Rung(backends.Wiring), Strict: opt.Strict, Warn: opt.Warn,

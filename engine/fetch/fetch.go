@@ -33,6 +33,9 @@ type (
 	Client = registry.Client
 )
 
+// LayerLimit is what one layer may unpack to, as the configuration file says.
+func LayerLimit() int64 { return config.LayerLimit() }
+
 // Absent tells whether a registry said that there is no such image, or not for us.
 func Absent(err error) bool {
 	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrDenied)

@@ -22,7 +22,6 @@ import (
 	"coracle/fs/overlay"
 	"coracle/fs/reflink"
 	"coracle/fs/snapshot"
-	"coracle/internal/config"
 	"coracle/probe"
 )
 
@@ -31,12 +30,13 @@ type Machine struct {
 	report    *probe.Report
 	root, run string
 	maps      func() userns.IDMaps
-	limit     func() int64 // what a layer may unpack to
+	// Limit tells what a layer may unpack to; nil: there is no limit.
+	Limit func() int64
 }
 
 // New describes the machine that r reports of, with state in root and run.
 func New(r *probe.Report, root, run string) *Machine {
-	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps), limit: sync.OnceValue(config.LayerLimit)}
+	return &Machine{report: r, root: root, run: run, maps: sync.OnceValue(userns.Maps)}
 }
 
 // Report is what was found out about this machine.
@@ -83,7 +83,7 @@ func (m *Machine) Limits(rung string) (limits.Driver, error) {
 // rung of isolation. Without root, it works as the root of the containers' user
 // namespace, if that has more than one ID.
 func (m *Machine) Snapshots(rung, isolation string) (snapshot.Driver, error) {
-	opt := snapshot.Options{MaxBytes: m.limit()}
+	opt := snapshot.Options{MaxBytes: m.layerLimit()}
 	if isolation == "userns" {
 		opt.UserXattr = true
 		if maps := m.maps(); !maps.Single {

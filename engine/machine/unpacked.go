@@ -89,5 +89,10 @@ func (m *Machine) Sweep(ctx context.Context, isolation string, keep map[string]b
 	return freed, errors.Join(failed...)
 }
 
-// LayerLimit is what one layer may unpack to.
-func (m *Machine) LayerLimit() int64 { return m.limit() }
+// layerLimit is what one layer may unpack to; 0: there is no limit.
+func (m *Machine) layerLimit() int64 {
+	if m.Limit == nil {
+		return 0
+	}
+	return m.Limit()
+}

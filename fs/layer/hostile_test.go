@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -241,4 +242,35 @@ func FuzzApply(f *testing.F) {
 			t.Errorf("outside changed:\n%s\n->\n%s", before, after)
 		}
 	})
+}
+
+// TestNegativeSize: sizes below zero and beyond what there is, in all ways that a
+// header has to say them.
+func TestNegativeSize(t *testing.T) {
+	for name, size := range map[string][]byte{
+		"base 256, -1":    []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
+		"base 256, large": []byte("\x80\x00\x00\x00\x7f\xff\xff\xff\xff\xff\xff\xff"),
+		"minus":           []byte("-0000000001\x00"),
+		"octal, large":    []byte("77777777777\x00"),
+	} {
+		data := snaptest.Tar(t, entry{Name: "f", Body: "x"})
+		// The first header is PAX's, for the nanoseconds: of it and of the file.
+		for at := 0; at+512 <= len(data); at += 512 {
+			if !bytes.Equal(data[at+257:at+262], []byte("ustar")) || data[at+156] == 'x' {
+				continue
+			}
+			copy(data[at+124:], size)
+			copy(data[at+148:], "        ")
+			sum := 0
+			for _, c := range data[at : at+512] {
+				sum += int(c)
+			}
+			copy(data[at+148:], fmt.Sprintf("%06o\x00 ", sum))
+		}
+		_, root := surroundings(t)
+		_, err := Apply(context.Background(), bytes.NewReader(data), root, options(Flat))
+		if !errors.Is(err, ErrInvalid) && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
