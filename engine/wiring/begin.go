@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,15 +146,15 @@ func (r *Run) join(ctx context.Context, n *network.Network, set *dnetwork.Endpoi
 // vacant moves a network whose subnet we chose, and which the host has a route
 // into by now, before anybody is on it.
 func (r *Run) vacant(n *network.Network) error {
-	if !n.Auto || !r.d.Namespace() {
+	if len(n.Chosen) == 0 || !r.d.Namespace() {
 		return nil
 	}
 	if list, err := r.m.Store.Endpoints(n.ID); err != nil || len(list) > 0 {
 		return err
 	}
 	taken := used(n)()
-	for _, c := range n.IPAM.Config {
-		if slices.ContainsFunc(taken, func(p netip.Prefix) bool { return p.Overlaps(c.Subnet) }) {
+	for _, c := range n.Chosen {
+		if slices.ContainsFunc(taken, c.Overlaps) {
 			return r.m.Store.Again(n, taken)
 		}
 	}

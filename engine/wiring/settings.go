@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,7 +145,9 @@ func (m *Manager) checkSettings(n *network.Network, s *dnetwork.EndpointSettings
 	if n.Default {
 		return &Refusal{errors.New("invalid endpoint settings:\nuser-specified IP address is supported on user defined networks only")}
 	}
-	if n.Auto {
+	if slices.ContainsFunc(n.Chosen, func(p netip.Prefix) bool {
+		return c.IPv4Address.IsValid() && p.Addr().Is4() || c.IPv6Address.IsValid() && p.Addr().Is6()
+	}) {
 		return &Refusal{errors.New("invalid endpoint settings:\nuser-specified IP address is supported only when connecting to networks with user configured subnets")}
 	}
 	for _, a := range []struct {

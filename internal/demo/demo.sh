@@ -11,6 +11,7 @@ export CORACLE_ROOT="$dir/state" CORACLE_RUN="$dir/run"
 finish() {
 	ids=$("$coracle" ps -aq 2>/dev/null || true)
 	[ -z "$ids" ] || "$coracle" rm -f $ids >/dev/null 2>&1 || true
+	"$coracle" network rm demo-river >/dev/null 2>&1 || true
 	"$coracle" rmi -f box >/dev/null 2>&1 || true
 	rm -rf "$dir"
 }
@@ -39,6 +40,16 @@ show ps
 show logs web
 show stop web
 show rm web
+
+if "$coracle" probe | grep -q '^ *wiring *bridge'; then
+	say "Two containers, wired by name"
+	show network create demo-river
+	show run -d --name boat --network demo-river -p 127.0.0.1:18081:80 box sh -c 'mkdir /w; echo "afloat on a river" > /w/index.html; httpd -f -p 80 -h /w'
+	show run --rm --network demo-river box wget -q -O - http://boat/
+	show port boat
+	show rm -f boat
+	show network rm demo-river
+fi
 
 if [ "$(id -u)" = 0 ]; then
 	say "The last rung: chroot and copied files, no control groups"

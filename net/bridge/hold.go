@@ -111,9 +111,13 @@ func guard(subnets []dnetwork.IPAMConfig, ep *network.Endpoint, closed bool) []b
 			prog = append(prog, block(pass, family(a), in(own, source(a)))...)
 			continue
 		}
+		to := source(a) + uint32(a.BitLen()/8)
+		if a.Is6() {
+			// Neighbours are asked for at addresses of groups.
+			prog = append(prog, block(pass, family(a), in(own, source(a)), in(netip.MustParsePrefix("ff02::/16"), to))...)
+		}
 		for _, c := range subnets {
 			if c.Subnet.Addr().Is6() == a.Is6() {
-				to := source(a) + uint32(a.BitLen()/8)
 				prog = append(prog, block(pass, family(a), in(own, source(a)), in(c.Subnet, to))...)
 			}
 		}

@@ -48,6 +48,7 @@ func TestGuard(t *testing.T) {
 		{"IPv6, another's", frameOf(2, 0x86dd, "fd00:1::3", "fd00:1::1"), drop, drop},
 		{"IPv6, of the link", frameOf(2, 0x86dd, "fe80::1", "ff02::1"), pass, pass},
 		{"IPv6, to another network", frameOf(2, 0x86dd, "fd00:1::2", "fd00:2::3"), pass, drop},
+		{"IPv6, asking for a neighbour", frameOf(2, 0x86dd, "fd00:1::2", "ff02::1:ff00:3"), pass, pass},
 		{"something else", frameOf(2, 0x88cc, "", ""), pass, pass},
 	} {
 		for closed, want := range map[bool]int{false: tc.open, true: tc.closed} {

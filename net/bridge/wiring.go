@@ -102,10 +102,18 @@ func (w *wiring) plug(ep *network.Endpoint) error {
 	if err := hold(w.h, n, ep, w.d.opt.Firewall == nil); err != nil && !errors.Is(err, errNoFilter) {
 		w.s.Warn("hold the container to its own addresses: " + err.Error())
 	}
+	link, err := w.h.LinkByName(ep.Outer)
+	if err != nil {
+		return err
+	}
 	if !option(n, optICC, true) {
-		if link, e := w.h.LinkByName(ep.Outer); e == nil {
-			w.h.LinkSetIsolated(link, true)
-		}
+		w.h.LinkSetIsolated(link, true)
+	}
+	if len(w.s.Publish) > 0 {
+		// Where br_netfilter is loaded, as Docker does, a packet to a port that
+		// the container itself has published is turned back at its own port of
+		// the bridge.
+		w.h.LinkSetHairpin(link, true)
 	}
 	return nil
 }

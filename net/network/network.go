@@ -104,9 +104,9 @@ type Network struct {
 	dnetwork.Network
 	// Default is one of bridge, host and none, which are always there.
 	Default bool `json:",omitempty"`
-	// Auto: its subnets were chosen by us, and may be chosen again where the host
-	// has come to use them while nobody was on the network.
-	Auto bool `json:",omitempty"`
+	// Chosen are those of its subnets that were chosen by us, and may be chosen
+	// again where the host has come to use them while nobody was on the network.
+	Chosen []netip.Prefix `json:",omitempty"`
 	// Loopback is the subnet of 127.0.0.0/8 that endpoints have their addresses
 	// of where containers have the host's network (hostports).
 	Loopback netip.Prefix

@@ -74,7 +74,6 @@ func (s *Store) Defaults(used func() []netip.Prefix) error {
 }
 
 func (s *Store) defaultBridge(n *network.Network, used func() []netip.Prefix) error {
-	n.Auto = true
 	n.Options = map[string]string{
 		"com.docker.network.bridge.default_bridge":       "true",
 		"com.docker.network.bridge.enable_icc":           "true",
@@ -241,7 +240,7 @@ func (s *Store) subnets(n *network.Network, taken []netip.Prefix) error {
 			return err
 		}
 		c := dnetwork.IPAMConfig{Subnet: p}
-		n.IPAM.Config, n.Auto = append(n.IPAM.Config, c), true
+		n.IPAM.Config, n.Chosen = append(n.IPAM.Config, c), append(n.Chosen, p)
 		return ipam.Complete(&n.IPAM.Config[len(n.IPAM.Config)-1])
 	}
 	if n.EnableIPv4 && !has[false] {
@@ -259,7 +258,7 @@ func (s *Store) subnets(n *network.Network, taken []netip.Prefix) error {
 // Again chooses the subnets of a network of which nobody asked for any again,
 // because the host has come to use them: with nobody on it.
 func (s *Store) Again(n *network.Network, used []netip.Prefix) error {
-	if !n.Auto {
+	if len(n.Chosen) == 0 {
 		return nil
 	}
 	return s.Locked(func() error {
@@ -270,7 +269,8 @@ func (s *Store) Again(n *network.Network, used []netip.Prefix) error {
 		if list, err := s.Endpoints(n.ID); err != nil || len(list) > 0 {
 			return err
 		}
-		now.IPAM.Config = nil
+		now.IPAM.Config = slices.DeleteFunc(now.IPAM.Config, func(c dnetwork.IPAMConfig) bool { return slices.Contains(now.Chosen, c.Subnet) })
+		now.Chosen = nil
 		if err := s.fill(now, used); err != nil {
 			return err
 		}

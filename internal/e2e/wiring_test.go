@@ -1,0 +1,470 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	netpkg "net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bridges are the rungs of wiring that give networks, each forced. The test runs
+// in a network namespace of its own (TestMain), so they are the whole host's.
+func bridges() []string { return []string{"bridge-nft", "bridge-iptables", "bridge-forward"} }
+
+// TestWiring is the suite that every rung of wiring passes.
+func TestWiring(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make bridges")
+	}
+	for _, rung := range bridges() {
+		t.Run(rung, func(t *testing.T) {
+			m := newMachine(t, "", "isolation=namespaces,wiring="+rung, 0)
+			t.Cleanup(func() {
+				m.ok("network", "prune", "-f")
+				noRemains(t)
+			})
+			for _, c := range []struct {
+				name string
+				run  func(*testing.T, *machine)
+			}{
+				{"names", wiringNames}, {"isolation", wiringIsolation}, {"ports", wiringPorts}, {"ranges", wiringRanges},
+				{"live", wiringLive}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
+				{"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"bad input", wiringBadInput},
+			} {
+				t.Run(c.name, func(t *testing.T) { c.run(t, m.in(t)) })
+			}
+		})
+	}
+}
+
+// in is the same machine for a test below.
+func (m *machine) in(t *testing.T) *machine {
+	copied := *m
+	copied.t = t
+	return &copied
+}
+
+// serve starts a container that answers HTTP with its name, and removes it at the
+// end.
+func (m *machine) serve(name string, flags ...string) {
+	m.t.Helper()
+	m.run(name, flags, "box", "sh", "-c", "mkdir /w; echo "+name+" > /w/index.html; httpd -f -p 80 -h /w")
+}
+
+func (m *machine) run(name string, flags []string, command ...string) {
+	m.t.Helper()
+	m.ok(append(append([]string{"run", "-d", "--name", name}, flags...), command...)...)
+	m.t.Cleanup(func() { m.try("rm", "-f", name) })
+}
+
+func (m *machine) network(name string, flags ...string) {
+	m.t.Helper()
+	m.ok(append(append([]string{"network", "create"}, flags...), name)...)
+	m.t.Cleanup(func() { m.try("network", "rm", name) })
+}
+
+// gets waits until a container gets want from a URL.
+func (m *machine) gets(container, url, want string) {
+	m.t.Helper()
+	var last result
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if last = m.try("exec", container, "wget", "-q", "-T", "3", "-O", "-", url); strings.TrimSpace(last.out) == want {
+			return
+		}
+	}
+	m.t.Errorf("%s from %s: %q, %q, want %q", url, container, last.out, last.err, want)
+}
+
+func (m *machine) getsNot(container, url string) {
+	m.t.Helper()
+	if r := m.try("exec", container, "wget", "-q", "-T", "1", "-O", "-", url); r.code == 0 {
+		m.t.Errorf("%s from %s: %q, want nothing", url, container, r.out)
+	}
+}
+
+// fetch waits until the host gets want at a port.
+func fetch(t *testing.T, addr, want string) {
+	t.Helper()
+	var got string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if got = get(addr); strings.HasSuffix(strings.TrimSpace(got), want) {
+			return
+		}
+	}
+	t.Errorf("http://%s: %q, want %q", addr, got, want)
+}
+
+func get(addr string) string {
+	c, err := netpkg.DialTimeout("tcp", addr, 3*time.Second)
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(3 * time.Second))
+	fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n")
+	data, _ := io.ReadAll(c)
+	return string(data)
+}
+
+func (m *machine) address(name, network string) string {
+	m.t.Helper()
+	return m.ok("inspect", "-f", `{{(index .NetworkSettings.Networks "`+network+`").IPAddress}}`, name)
+}
+
+func wiringNames(t *testing.T, m *machine) {
+	m.network("front")
+	m.serve("web1", "--network", "front", "--network-alias", "www")
+	m.serve("web2", "--network", "front", "--network-alias", "www")
+	m.run("client", []string{"--network", "front"}, "box", "sleep", "600")
+	m.gets("client", "http://web1/", "web1")
+	m.gets("client", "http://WEB2/", "web2")
+	if got := m.ok("exec", "client", "ping", "-c", "1", "web1"); !strings.Contains(got, m.address("web1", "front")) {
+		t.Errorf("ping: %s", got)
+	}
+	seen := map[string]bool{}
+	for range 40 {
+		seen[strings.TrimSpace(m.try("exec", "client", "wget", "-q", "-O", "-", "http://www/").out)] = true
+	}
+	if !seen["web1"] && !seen["web2"] {
+		t.Errorf("alias www led to %v", seen)
+	}
+	hosts := m.ok("exec", "client", "cat", "/etc/hosts")
+	if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(m.address("web1", "front")) + `\s.*\bweb1\b`).MatchString(hosts) {
+		t.Errorf("/etc/hosts has no web1:\n%s", hosts)
+	}
+	if got := m.ok("network", "inspect", "-f", "{{len .Containers}}", "front"); got != "3" {
+		t.Errorf("%s containers on the network", got)
+	}
+	m.fails(1, "active endpoints", "network", "rm", "front")
+}
+
+func wiringIsolation(t *testing.T, m *machine) {
+	m.network("one")
+	m.network("two")
+	m.network("closed", "--internal")
+	m.serve("s1", "--network", "one", "-p", "18081:80")
+	m.serve("s2", "--network", "two")
+	m.serve("s3", "--network", "one", "--network", "two")
+	m.serve("s4", "--network", "closed")
+	m.run("c4", []string{"--network", "closed"}, "box", "sleep", "600")
+	m.gets("s3", "http://s1/", "s1")
+	m.gets("s3", "http://s2/", "s2")
+	m.gets("s1", "http://s3/", "s3")
+	m.gets("c4", "http://s4/", "s4")
+	m.getsNot("s1", "http://"+m.address("s2", "two")+"/")
+	m.getsNot("s2", "http://"+m.address("s1", "one")+"/")
+	m.getsNot("s2", "http://s1/")
+	m.getsNot("s1", "http://"+m.address("s4", "closed")+"/")
+	m.getsNot("s4", "http://"+m.address("s1", "one")+"/")
+	if out := m.ok("exec", "c4", "cat", "/proc/net/route"); strings.Contains(out, "\t00000000\t") && strings.Count(out, "\n") > 2 {
+		t.Errorf("an internal network has a default route:\n%s", out)
+	}
+}
+
+func wiringPorts(t *testing.T, m *machine) {
+	m.network("pub")
+	m.serve("p1", "--network", "pub", "-p", "18080:80", "-p", "127.0.0.1:18090:80", "-p", "80")
+	fetch(t, "127.0.0.1:18080", "p1")
+	fetch(t, "[::1]:18080", "p1")
+	fetch(t, "127.0.0.1:18090", "p1")
+	lines := m.ok("port", "p1", "80")
+	chosen := regexp.MustCompile(`0\.0\.0\.0:(\d+)`).FindAllStringSubmatch(lines, -1)
+	if len(chosen) != 2 {
+		t.Fatalf("port: %s", lines)
+	}
+	for _, c := range chosen {
+		fetch(t, "127.0.0.1:"+c[1], "p1")
+	}
+	// By an address of the host that is not loopback, from the host and from
+	// the container itself.
+	gateway := m.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "pub")
+	fetch(t, gateway+":18080", "p1")
+	m.gets("p1", "http://"+gateway+":18080/", "p1")
+	if got := m.ok("ps", "--format", "{{.Ports}}", "--filter", "name=p1"); !strings.Contains(got, "0.0.0.0:18080->80/tcp") {
+		t.Errorf("ps: %s", got)
+	}
+	m.fails(125, "port is already allocated", "run", "--rm", "-p", "18080:80", "box", "true")
+	m.ok("rm", "-f", "p1")
+	if got := get("127.0.0.1:18080"); !strings.Contains(got, "refused") {
+		t.Errorf("the port of a removed container: %q", got)
+	}
+	m.run("u1", []string{"--network", "pub", "-p", "18053:5353/udp"}, "box", "nc", "-u", "-l", "-p", "5353")
+	c, err := netpkg.Dial("udp", "127.0.0.1:18053")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	until(t, "what was sent by UDP", func() bool {
+		c.Write([]byte("hello\n"))
+		return strings.Contains(m.ok("logs", "u1"), "hello")
+	})
+}
+
+func wiringRanges(t *testing.T, m *machine) {
+	m.serve("r1", "-p", "18100-18199:100-199", "-p", "18200-18209:80")
+	out := m.ok("port", "r1", "199")
+	if !strings.Contains(out, "0.0.0.0:18199") {
+		t.Errorf("port 199: %s", out)
+	}
+	fetch(t, "127.0.0.1:18200", "r1")
+	m.serve("r2", "-p", "18200-18209:80")
+	fetch(t, "127.0.0.1:18201", "r2")
+	// One range of a thousand that is shifted.
+	gateway := m.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
+	m.serve("r3", "-p", "19000-19999:1-1000")
+	fetch(t, gateway+":19079", "r3")
+	fetch(t, "127.0.0.1:19079", "r3")
+}
+
+func wiringLive(t *testing.T, m *machine) {
+	m.network("east")
+	m.network("west", "--subnet", "10.213.0.0/24", "--gateway", "10.213.0.9", "--aux-address", "x=10.213.0.1")
+	m.serve("e1", "--network", "east")
+	m.serve("w1", "--network", "west", "-p", "18300:80")
+	if got := m.address("w1", "west"); got != "10.213.0.2" {
+		t.Errorf("first address %s: .1 is another's, .9 the gateway's", got)
+	}
+	m.getsNot("e1", "http://w1/")
+	m.ok("network", "connect", "--alias", "eastern", "--ip", "10.213.0.77", "west", "e1")
+	m.gets("e1", "http://w1/", "w1")
+	m.gets("w1", "http://eastern/", "e1")
+	if got := m.address("e1", "west"); got != "10.213.0.77" {
+		t.Errorf("address %s", got)
+	}
+	m.fails(1, "already exists in network", "network", "connect", "west", "e1")
+	m.fails(1, "no configured subnet contains", "network", "connect", "--ip", "10.9.0.1", "west", "e1")
+	// A stop and a start keep what was connected.
+	m.ok("stop", "-t", "1", "e1")
+	m.ok("start", "e1")
+	m.gets("w1", "http://eastern/", "e1")
+	m.ok("network", "disconnect", "west", "e1")
+	m.getsNot("e1", "http://w1/")
+	m.getsNot("e1", "http://10.213.0.2/")
+	m.fails(1, "is not connected", "network", "disconnect", "west", "e1")
+	// Published ports follow to another network.
+	m.ok("network", "connect", "east", "w1")
+	m.ok("network", "disconnect", "west", "w1")
+	fetch(t, "127.0.0.1:18300", "w1")
+	m.gets("e1", "http://w1/", "w1")
+}
+
+// wiringChurn: names follow within 100 ms of a start's return; the bound here is
+// generous, because machines are slow.
+func wiringChurn(t *testing.T, m *machine) {
+	m.network("churn")
+	m.run("watcher", []string{"--network", "churn"}, "box", "sh", "-c", `while true; do nslookup comes >/dev/null 2>&1 && echo there || echo gone; sleep 0.02; done`)
+	for range 3 {
+		m.ok("run", "-d", "--name", "comes", "--network", "churn", "box", "sleep", "600")
+		until(t, "the name to come", func() bool { return strings.HasSuffix(m.ok("logs", "-n", "1", "watcher"), "there") })
+		m.ok("rm", "-f", "comes")
+		until(t, "the name to go", func() bool { return strings.HasSuffix(m.ok("logs", "-n", "1", "watcher"), "gone") })
+	}
+}
+
+func wiringIPv6(t *testing.T, m *machine) {
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		t.Skip("needs IPv6 in the kernel")
+	}
+	m.network("six", "--ipv6", "--subnet", "fd00:77::/64")
+	m.serve("v6", "--network", "six", "-p", "18400:80")
+	m.run("c6", []string{"--network", "six", "--ip6", "fd00:77::42"}, "box", "sleep", "600")
+	if got := m.ok("exec", "c6", "ip", "addr"); !strings.Contains(got, "fd00:77::42/64") {
+		t.Errorf("addresses: %s", got)
+	}
+	addr := m.ok("inspect", "-f", `{{(index .NetworkSettings.Networks "six").GlobalIPv6Address}}`, "v6")
+	m.gets("c6", "http://["+addr+"]/", "v6")
+	fetch(t, "[::1]:18400", "v6")
+	fetch(t, "127.0.0.1:18400", "v6")
+}
+
+// wiringSpoof: a container that takes the address of another is not heard.
+func wiringSpoof(t *testing.T, m *machine) {
+	m.network("held", "--subnet", "10.214.0.0/24")
+	m.serve("victim", "--network", "held", "--ip", "10.214.0.10")
+	m.run("asker", []string{"--network", "held"}, "box", "sleep", "600")
+	m.run("thief", []string{"--network", "held", "--cap-add", "NET_ADMIN"}, "box", "sleep", "600")
+	m.gets("thief", "http://victim/", "victim")
+	pid := m.ok("inspect", "-f", "{{.State.Pid}}", "thief")
+	if out, err := exec.Command("nsenter", "-t", pid, "-n", "ip", "addr", "replace", "10.214.0.99/24", "dev", "eth0").CombinedOutput(); err != nil {
+		t.Skipf("needs nsenter and ip: %v %s", err, out)
+	}
+	if out, err := exec.Command("nsenter", "-t", pid, "-n", "ping", "-c", "1", "-W", "1", "-I", "10.214.0.99", "10.214.0.10").CombinedOutput(); err == nil {
+		t.Errorf("heard under an address that is not its own: %s", out)
+	}
+	m.gets("asker", "http://victim/", "victim")
+}
+
+// wiringKilled kills monitors; the next command cleans up after them.
+func wiringKilled(t *testing.T, m *machine) {
+	m.network("kill")
+	for i := range 3 {
+		name := "k" + strconv.Itoa(i)
+		m.serve(name, "--network", "kill", "-p", strconv.Itoa(18500+i)+":80")
+		monitor := parent(t, m.ok("inspect", "-f", "{{.State.Pid}}", name))
+		if err := unix.Kill(monitor, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the end of the containers", func() bool { return m.ok("ps", "-q") == "" })
+	m.ok("run", "--rm", "--network", "kill", "-p", "18500:80", "box", "true")
+	if got := m.ok("network", "inspect", "-f", "{{len .Containers}}", "kill"); got != "0" {
+		t.Errorf("%s containers are on the network", got)
+	}
+	if got := rules(); strings.Contains(got, "coracle-c-") || strings.Contains(got, "CORACLE-C-") {
+		t.Errorf("rules are left:\n%s", got)
+	}
+	m.ok("rm", "-f", "k0", "k1", "k2")
+	m.ok("network", "rm", "kill")
+}
+
+func parent(t *testing.T, pid string) int {
+	t.Helper()
+	data, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	n, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// wiringCrowd starts and removes many on one network.
+func wiringCrowd(t *testing.T, m *machine) {
+	const many = 20
+	m.network("crowd")
+	var wg sync.WaitGroup
+	queue := make(chan int)
+	for range 4 {
+		wg.Go(func() {
+			for i := range queue {
+				m.try("run", "-d", "--name", fmt.Sprintf("crowd%d", i), "--network", "crowd", "-p", "80", "box", "sleep", "600")
+			}
+		})
+	}
+	for i := range many {
+		queue <- i
+	}
+	close(queue)
+	wg.Wait()
+	ids := strings.Fields(m.ok("ps", "-q", "--filter", "network=crowd"))
+	if len(ids) != many {
+		t.Errorf("%d of %d run", len(ids), many)
+	}
+	seen := map[string]bool{}
+	for _, a := range strings.Fields(m.ok("network", "inspect", "-f", "{{range .Containers}}{{.IPv4Address}} {{end}}", "crowd")) {
+		if seen[a] {
+			t.Errorf("two have %s", a)
+		}
+		seen[a] = true
+	}
+	m.ok(append([]string{"rm", "-f"}, ids...)...)
+	m.ok("network", "rm", "crowd")
+}
+
+func wiringLinks(t *testing.T, m *machine) {
+	m.serve("db", "--expose", "80", "-e", "SECRET=x")
+	out := m.ok("run", "--rm", "--link", "db:database", "box", "sh", "-c", "env; cat /etc/hosts; wget -q -O - http://database/")
+	addr := m.address("db", "bridge")
+	for _, want := range []string{"DATABASE_PORT_80_TCP_ADDR=" + addr, "DATABASE_PORT=tcp://" + addr + ":80", "DATABASE_ENV_SECRET=x", addr + "\tdatabase", "\ndb"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	m.ok("stop", "-t", "1", "db")
+	m.fails(125, "Cannot link to a non running container", "run", "--rm", "--link", "db", "box", "true")
+}
+
+func wiringBadInput(_ *testing.T, m *machine) {
+	m.network("taken", "--subnet", "10.215.0.0/24")
+	m.run("t1", []string{"--network", "taken", "--ip", "10.215.0.5"}, "box", "sleep", "600")
+	long := strings.Repeat("n", 300)
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{1, "already exists", []string{"network", "create", "taken"}},
+		{1, "Pool overlaps", []string{"network", "create", "--subnet", "10.215.0.128/25", "over"}},
+		{1, "invalid subnet", []string{"network", "create", "--subnet", "10.216.0.1/24", "host-bits"}},
+		{1, "CIDR", []string{"network", "create", "--subnet", "nonsense", "n"}},
+		{1, "300 characters", []string{"network", "create", long}},
+		{1, "predefined", []string{"network", "create", "host"}},
+		{1, "not found", []string{"network", "rm", "nosuch"}},
+		{1, "pre-defined", []string{"network", "rm", "bridge"}},
+		{1, "active endpoints", []string{"network", "rm", "taken"}},
+		{1, "not supported", []string{"network", "create", "-d", "overlay", "o"}},
+		{1, "plugin", []string{"network", "create", "-d", "weave", "o"}},
+		{125, "network nosuch not found", []string{"run", "--rm", "--network", "nosuch", "box", "true"}},
+		{125, "Address already in use", []string{"run", "--rm", "--network", "taken", "--ip", "10.215.0.5", "box", "true"}},
+		{125, "no configured subnet", []string{"run", "--rm", "--network", "taken", "--ip", "10.9.9.9", "box", "true"}},
+		{125, "user defined networks only", []string{"run", "--rm", "--ip", "10.9.9.9", "box", "true"}},
+		{125, "only supported for user-defined networks", []string{"run", "--rm", "--network-alias", "a", "box", "true"}},
+		{125, "invalid containerPort", []string{"run", "--rm", "-p", "80:http", "box", "true"}},
+		{125, "invalid hostPort", []string{"run", "--rm", "-p", "99999:80", "box", "true"}},
+		{125, "invalid ranges", []string{"run", "--rm", "-p", "1-3:1-2", "box", "true"}},
+		{125, "invalid proto", []string{"run", "--rm", "-p", "80:80/icmp", "box", "true"}},
+		{125, "invalid IP address", []string{"run", "--rm", "-p", "1.2.3:80:80", "box", "true"}},
+		{125, "mac address", []string{"run", "--rm", "--mac-address", "zz", "box", "true"}},
+		{125, "conflicting options", []string{"run", "--rm", "--network", "host", "--network", "taken", "box", "true"}},
+	} {
+		m.fails(c.code, c.want, c.args...)
+	}
+}
+
+// rules are what the packet filter has, as far as a program shows it.
+func rules() string {
+	var all []byte
+	for _, args := range [][]string{{"nft", "list", "ruleset"}, {"iptables-save"}, {"ip6tables-save"}} {
+		out, _ := exec.Command(args[0], args[1:]...).Output()
+		all = append(all, out...)
+	}
+	return string(all)
+}
+
+// noRemains: nothing of ours is left but the default bridge, which stays like
+// its network. The kernel takes down what a namespace held in its own time.
+func noRemains(t *testing.T) {
+	t.Helper()
+	left := ""
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		left = ""
+		links, _ := netpkg.Interfaces()
+		bridges := 0
+		for _, l := range links {
+			switch {
+			case strings.HasPrefix(l.Name, "cv-"):
+				left += " " + l.Name
+			case strings.HasPrefix(l.Name, "cr-"):
+				bridges++
+			}
+		}
+		if bridges > len(bridgesSeen) {
+			left += fmt.Sprintf(" %d bridges", bridges)
+		}
+		if left == "" {
+			break
+		}
+	}
+	if got := rules(); strings.Contains(got, "coracle-c-") || strings.Contains(got, "CORACLE-C-") {
+		left += " rules of a container"
+	}
+	if left != "" {
+		t.Errorf("left on the host:%s", left)
+	}
+}
+
+// bridgesSeen has room for the default bridge of each rung's machine.
+var bridgesSeen = bridges()
