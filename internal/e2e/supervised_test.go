@@ -178,10 +178,20 @@ func (s *supervisor) signals() {
 // ignores tells whether the container's program ignores a signal (proc(5),
 // SigIgn).
 func (s *supervisor) ignores(name string, sig syscall.Signal) bool {
-	status, _ := os.ReadFile("/proc/" + s.m.ok("inspect", "--format", "{{.State.Pid}}", name) + "/status")
-	_, rest, _ := strings.Cut(string(status), "SigIgn:\t")
-	mask, _ := strconv.ParseUint(strings.SplitN(rest, "\n", 2)[0], 16, 64)
-	return mask>>(sig-1)&1 == 1
+	first := s.m.ok("inspect", "--format", "{{.State.Pid}}", name)
+	files, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, file := range files {
+		status, _ := os.ReadFile(file)
+		// It is the child of the first process where that is the agent.
+		if !strings.Contains(string(status), "\nPid:\t"+first+"\n") && !strings.Contains(string(status), "\nPPid:\t"+first+"\n") {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(status), "SigIgn:\t")
+		if mask, _ := strconv.ParseUint(strings.SplitN(rest, "\n", 2)[0], 16, 64); mask>>(sig-1)&1 == 1 {
+			return true
+		}
+	}
+	return false
 }
 
 // killed: nothing of the container outlives its monitor and the next command.
