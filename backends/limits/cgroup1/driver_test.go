@@ -30,3 +30,15 @@ func mountable(t *testing.T) Options {
 	t.Cleanup(func() { limitstest.Unmount(dir) })
 	return Options{MountDir: filepath.Join(dir, "cgroup")}
 }
+
+// TestUnlimited: what kernels say where there is no limit.
+func TestUnlimited(t *testing.T) {
+	for limit, want := range map[uint64]bool{
+		9223372036854771712: true, 9223372036854775807: true, 8796093018112: true, // 64 bits, before 3.19, 32 bits
+		64 << 20: false, 1 << 43: false,
+	} {
+		if unlimited(limit) != want {
+			t.Errorf("%d: %v", limit, !want)
+		}
+	}
+}

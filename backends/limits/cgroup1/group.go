@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -282,6 +283,11 @@ func (g *group) Remove() error {
 	return errors.Join(errs...)
 }
 
+// unlimited tells whether a limit of memory is none. The kernel then says the most
+// that its counter of pages holds: LONG_MAX bytes in whole pages, or on 32 bits
+// LONG_MAX pages (include/linux/page_counter.h).
+func unlimited(limit uint64) bool { return limit >= 1<<62 || limit == math.MaxInt32*4096 }
+
 // Stats reads the figures of this moment.
 func (g *group) Stats() (limits.Stats, error) {
 	s := limits.Stats{Have: map[string]bool{}}
@@ -296,7 +302,7 @@ func (g *group) Stats() (limits.Stats, error) {
 		n, err := cgfile.Uint(dir, "memory.usage_in_bytes")
 		cache, _ := cgfile.Key(dir, "memory.stat", "total_inactive_file")
 		s.MemoryBytes, s.Have["memory"] = n-min(n, cache), err == nil
-		if lim, err := cgfile.Uint(dir, "memory.limit_in_bytes"); err == nil && lim < 1<<62 {
+		if lim, err := cgfile.Uint(dir, "memory.limit_in_bytes"); err == nil && !unlimited(lim) {
 			s.MemoryLimit = lim
 		}
 	}
