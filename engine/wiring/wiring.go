@@ -17,7 +17,6 @@ import (
 	"coracle/net/bridge"
 	"coracle/net/hostports"
 	"coracle/net/nat"
-	"coracle/net/netstack"
 	"coracle/net/network"
 	"coracle/net/objects"
 	"coracle/probe"
@@ -59,7 +58,9 @@ func (m *Manager) Driver(rung string) (network.Driver, error) {
 	case "bridge-forward":
 		return bridge.New(opt), nil
 	case "netstack":
-		return netstack.New(netstack.Options{Run: m.Store.Run()}), nil
+		if d := netstackDriver(m.Store.Run()); d != nil {
+			return d, nil
+		}
 	case "hostports":
 		return hostports.New(hostports.Options{Run: m.Store.Run()}), nil
 	}
