@@ -190,6 +190,9 @@ func facts(i *container.InspectResponse) map[string]any {
 			labels[k] = v
 		}
 	}
+	if h.RestartPolicy.Name == "" {
+		h.RestartPolicy.Name = "no" // Docker keeps that nothing was said, and means the same
+	}
 	slices.Sort(c.Env)
 	slices.Sort(h.Binds)
 	var mounts []string
