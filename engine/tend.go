@@ -100,6 +100,9 @@ func Rename(ctx context.Context, e *Engine, ref, name string) error {
 	if err != nil {
 		return noContainer(ref, err)
 	}
+	if err := e.wires.Renamed(c, old); err != nil {
+		e.opt.Warn("names on networks: " + err.Error())
+	}
 	happened(e, c, "rename", "oldName", "/"+old)
 	return nil
 }

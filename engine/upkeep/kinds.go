@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"coracle/engine"
 	"coracle/fs/tree"
@@ -53,4 +54,17 @@ func volumes(ctx context.Context, e *engine.Engine, users []container.Summary) (
 func Volumes(context.Context, *engine.Engine, Filter) (Pruned, error) { return Pruned{}, nil }
 
 // Networks removes networks that no container is in.
-func Networks(context.Context, *engine.Engine, Filter) (Pruned, error) { return Pruned{}, nil }
+func Networks(ctx context.Context, e *engine.Engine, f Filter) (Pruned, error) {
+	want := map[string][]string{}
+	if !f.Until.IsZero() {
+		want["until"] = []string{f.Until.Format(time.RFC3339Nano)}
+	}
+	if len(f.Labels) > 0 {
+		want["label"] = f.Labels
+	}
+	if len(f.NotLabels) > 0 {
+		want["label!"] = f.NotLabels
+	}
+	names, err := engine.NetworksOf(e).Prune(ctx, want)
+	return Pruned{Lines: names}, err
+}

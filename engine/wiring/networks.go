@@ -233,7 +233,7 @@ func until(values []string) (time.Time, error) {
 	if d, err := time.ParseDuration(values[0]); err == nil {
 		return time.Now().Add(-d), nil
 	}
-	t, err := time.Parse(time.RFC3339, values[0])
+	t, err := time.Parse(time.RFC3339Nano, values[0])
 	if err != nil {
 		return t, &Refusal{fmt.Errorf("invalid filter 'until=%s'", values[0])}
 	}

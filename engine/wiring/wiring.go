@@ -10,8 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"strings"
 
 	"coracle/engine/record"
 	"coracle/net/bridge"
@@ -179,4 +181,38 @@ func used(n *network.Network) func() []netip.Prefix {
 		}
 		return objects.Used(n.Interface)
 	}
+}
+
+// Renamed gives a container that runs its new name on its networks.
+func (m *Manager) Renamed(c *record.Container, old string) error {
+	if !Wired(c) {
+		return nil
+	}
+	names, _, err := m.settings(c)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		n, err := m.Store.Named(name)
+		if err != nil {
+			return err
+		}
+		ep, err := m.Store.Endpoint(n.ID, c.ID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		ep.Container = c.Name
+		for i, known := range ep.Names {
+			if known == strings.ToLower(old) {
+				ep.Names[i] = strings.ToLower(c.Name)
+			}
+		}
+		if err := m.Store.Update(ep); err != nil {
+			return err
+		}
+	}
+	return nil
 }

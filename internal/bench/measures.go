@@ -136,6 +136,30 @@ func (b *bench) single() error {
 		return err
 	}
 	b.compare("run --rm --network none IMAGE true", mid)
+	return b.published()
+}
+
+// published measures one container in the foreground, on the default bridge with
+// one published port.
+func (b *bench) published() error {
+	commands := map[string][]string{"coracle": {b.coracle, "run", "--rm", "-p", "18099:80", "debian", "true"}}
+	if b.peers["docker"] {
+		commands["docker run"] = []string{"docker", "run", "--rm", "-p", "18098:80", "debian", "true"}
+	}
+	for name, argv := range commands {
+		if _, err := sh(argv[0], argv[1:]...); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: left out, it does not run here:", err)
+			delete(commands, name)
+		}
+	}
+	if commands["coracle"] == nil {
+		return nil
+	}
+	mid, err := b.median(b.rounds, commands)
+	if err != nil {
+		return err
+	}
+	b.compare("run --rm -p 18099:80 IMAGE true", mid)
 	return nil
 }
 

@@ -243,6 +243,11 @@ func wiringLive(t *testing.T, m *machine) {
 	}
 	m.fails(1, "already exists in network", "network", "connect", "west", "e1")
 	m.fails(1, "no configured subnet contains", "network", "connect", "--ip", "10.9.0.1", "west", "e1")
+	// A name that changes is known by the others.
+	m.ok("rename", "w1", "w9")
+	m.gets("e1", "http://w9/", "w1")
+	m.ok("rename", "w9", "w1")
+	m.gets("e1", "http://w1/", "w1")
 	// A stop and a start keep what was connected.
 	m.ok("stop", "-t", "1", "e1")
 	m.ok("start", "e1")
