@@ -575,7 +575,8 @@ func killMonitor(t *testing.T, h *harness, id string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 500 {
+	// A start takes a second where system calls are withheld.
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		if s, err := c.State(); err == nil && s.Monitor > 0 && s.Dirty && s.Monitor != os.Getpid() {
 			syscall.Kill(s.Monitor, syscall.SIGKILL)
 			c.Await()
