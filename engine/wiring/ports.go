@@ -181,10 +181,17 @@ func addresses(p network.Publish) []netip.Addr {
 	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 }
 
+// showsPorts tells whether Docker shows what a container says it listens on: not
+// where it has no network, or the host's, or another's.
+func showsPorts(c *record.Container) bool {
+	m := c.HostConfig.NetworkMode
+	return !m.IsNone() && !m.IsHost() && !m.IsContainer() && !c.Config.NetworkDisabled
+}
+
 // PortMap is NetworkSettings.Ports of a container.
 func PortMap(c *record.Container, running bool) dnetwork.PortMap {
 	out := dnetwork.PortMap{}
-	if !running {
+	if !running || !showsPorts(c) {
 		return out
 	}
 	for _, r := range declared(c.Config, c.HostConfig) {
@@ -211,7 +218,7 @@ func PortMap(c *record.Container, running bool) dnetwork.PortMap {
 // PortList is the ports of a line of ps.
 func PortList(c *record.Container, running bool) []container.PortSummary {
 	out := []container.PortSummary{}
-	if !running {
+	if !running || !showsPorts(c) {
 		return out
 	}
 	published := map[string]bool{}
