@@ -42,6 +42,10 @@ func superviseStatus(t *tool, c *cli.Context) error {
 			return asUnits(err)
 		}
 		for _, u := range list {
+			if u.System == "inittab" && imageRoot(c) == "" {
+				// init tells nobody how its children do.
+				u.Active = containerState(t, c.Context, u.Name) == "running"
+			}
 			if len(names) == 0 || slices.Contains(names, u.Name) {
 				units = append(units, u)
 			}
