@@ -99,7 +99,7 @@ var ownCommands = map[string]bool{"probe": true, "completion": true, "install": 
 // ours.
 func isOwn(spelling string) bool {
 	group, _, _ := strings.Cut(spelling, " ")
-	return ownCommands[spelling] || group == "supervise" || group == "boot" || compose.Is(group) || spelling == "image verify"
+	return ownCommands[spelling] || group == "supervise" || group == "boot" || spelling == "net trace" || compose.Is(group) || spelling == "image verify"
 }
 
 // TestFlagsAreDockers compares the flags of each command with those that
