@@ -38,6 +38,9 @@ func (r Release) materials(t target.Target) error {
 		if m.Replace != nil {
 			m = m.Replace
 		}
+		if strings.HasPrefix(m.Path, "./") {
+			continue // in the place of somebody's module stands code of this tree
+		}
 		components = append(components, goModule(m.Path, m.Version))
 	}
 	slices.SortFunc(components, func(a, b cdx.Component) int { return strings.Compare(a.BOMRef, b.BOMRef) })
