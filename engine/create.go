@@ -20,6 +20,7 @@ import (
 	"coracle/image/platform"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 )
 
 // Create makes a container of an image.
@@ -95,7 +96,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	c := &record.Container{
 		ID: newID(), Name: opt.Name, Created: time.Now().UTC(), ImageID: img.ID,
 		Platform: platform.String(img.Platform), Config: opt.Config, HostConfig: opt.Host,
-		Drivers: e.drivers(), PIDFile: opt.PIDFile,
+		Drivers: e.drivers(), PIDFile: opt.PIDFile, Served: served(opt.Served),
 	}
 	if n := len(img.Layers); n > 0 {
 		c.Layer = img.Layers[n-1].ChainID
@@ -138,6 +139,14 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 		return nil, nil, fail(Unavailable, err, "%v", err)
 	}
 	return c, append(more, spec.Cannot(c, e.report, asked)...), nil
+}
+
+func served(m map[network.Port]uint16) []record.Served {
+	var out []record.Served
+	for p, at := range m {
+		out = append(out, record.Served{Proto: string(p.Proto()), Port: p.Num(), At: at})
+	}
+	return out
 }
 
 // make lays the container out on disk. Whatever fails, nothing is left; whoever

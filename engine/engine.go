@@ -51,6 +51,9 @@ type CreateOptions struct {
 	// name.
 	Networking *network.NetworkingConfig
 	Host       *container.HostConfig
+	// Served are ports that the container declares and serves at other ones,
+	// because the network is the host's (wiring=hostports).
+	Served map[network.Port]uint16
 	// PIDFile receives the host PID of the container's first process.
 	PIDFile string
 }

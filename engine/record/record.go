@@ -105,9 +105,17 @@ type Container struct {
 	Networks map[string]*network.EndpointSettings `json:",omitempty"`
 	RunDir   string                               // where it was given its locks; believed before any option
 	PIDFile  string                               `json:",omitempty"`
+	// Served are declared ports that the program listens for elsewhere.
+	Served []Served `json:",omitempty"`
 
 	dir   string
 	freed bool // its name was given back
+}
+
+// Served says that the declared port Port is served at port At.
+type Served struct {
+	Proto    string
+	Port, At uint16
 }
 
 // Dir is where the container's files are.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +66,9 @@ func (m *Manager) Begin(ctx context.Context, c *record.Container) (_ *Run, err e
 		return nil, errPorts(c, r.s.Endpoints[0].ID, err)
 	}
 	r.w = w
+	if len(c.Served) > 0 && d.Namespace() {
+		not = append(not, network.Cannot{What: "--expose PORT:SERVED", Why: "the container has a network of its own, where others reach its ports as they are"})
+	}
 	if err := m.say(not); err != nil {
 		return nil, err
 	}
@@ -180,6 +184,9 @@ func endpoint(c *record.Container, n *network.Network, set *dnetwork.EndpointSet
 		Rung: c.Drivers.Wiring, Boot: record.Boot(), Inner: fmt.Sprintf("eth%d", number),
 		Exposed: declared(c.Config, c.HostConfig),
 	}
+	for _, p := range c.Served {
+		ep.Ports = append(ep.Ports, network.Real{Proto: p.Proto, Port: p.Port, At: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p.At)})
+	}
 	ep.Outer = "cv-" + ep.ID[:12]
 	if set == nil {
 		set = &dnetwork.EndpointSettings{}
@@ -195,8 +202,13 @@ func endpoint(c *record.Container, n *network.Network, set *dnetwork.EndpointSet
 // dnsNames are Docker's: the container's name, the aliases, its short ID, and
 // its host name.
 func dnsNames(c *record.Container, aliases []string) []string {
+	all := append(append([]string{c.Name}, aliases...), c.ID[:12])
+	// On the chroot rung, and with --uts host, it is the host's own name.
+	if host, err := os.Hostname(); err != nil || c.Config.Hostname != host {
+		all = append(all, c.Config.Hostname)
+	}
 	var out []string
-	for _, name := range append(append([]string{c.Name}, aliases...), c.ID[:12], c.Config.Hostname) {
+	for _, name := range all {
 		name = strings.ToLower(name)
 		if name != "" && !slices.Contains(out, name) {
 			out = append(out, name)

@@ -73,12 +73,19 @@ type ConflictError struct {
 	Proto string
 	Port  uint16
 	Other string // the container that has it; empty: another program of the host
+	// Everywhere: it listens on all addresses, this container's too, so that the
+	// port cannot be carried from there.
+	Everywhere bool
 }
 
 func (e *ConflictError) Error() string {
 	who := "another program of the host"
 	if e.Other != "" {
 		who = "container " + e.Other
+	}
+	if e.Everywhere {
+		return fmt.Sprintf("port %d/%s is taken by %s at all addresses, and %s: declare another port of this one, or let that one listen on 127.0.0.1",
+			e.Port, e.Proto, who, noSpace)
 	}
 	return fmt.Sprintf("port %d/%s is taken by %s, and %s: let this one listen on another port (many images read it from the variable PORT, or from their configuration) and say which by -p HOST:PORT or --expose %d:PORT",
 		e.Port, e.Proto, who, noSpace, e.Port)
@@ -152,6 +159,22 @@ func hostIP(p network.Publish) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
+// shadowed finds out whether the place of a declared port is served by somebody
+// who listens on all addresses: what asks for it would be answered by another.
+func shadowed(r network.Real, others []*network.Endpoint, here listen.Table) error {
+	s := listen.On(r.Proto, r.Port)
+	if s.Port == r.At.Port() || !slices.ContainsFunc(here[s], netip.Addr.IsUnspecified) {
+		return nil
+	}
+	err := &ConflictError{Proto: r.Proto, Port: r.Port, Everywhere: true}
+	for _, o := range others {
+		if wants(o, nil)[s] {
+			err.Other = o.Container
+		}
+	}
+	return err
+}
+
 // conflicts looks whether somebody has a port on which ep's container will listen.
 func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here listen.Table) error {
 	mine := wants(ep, publish)
@@ -165,8 +188,13 @@ func (d *Driver) conflicts(ep *network.Endpoint, publish []network.Publish, here
 	for _, other := range others {
 		for s := range wants(other, nil) {
 			if mine[s] {
-				return &ConflictError{s.Proto, s.Port, other.Container}
+				return &ConflictError{Proto: s.Proto, Port: s.Port, Other: other.Container}
 			}
+		}
+	}
+	for _, r := range ep.Ports {
+		if err := shadowed(r, others, here); err != nil {
+			return err
 		}
 	}
 	for s := range mine {
@@ -206,6 +234,20 @@ func wants(ep *network.Endpoint, publish []network.Publish) map[listen.Socket]bo
 		out[listen.On(r.Proto, r.At.Port())] = true
 	}
 	return out
+}
+
+// connectable looks for conflicts of a container that runs, whose own ports are
+// among those that are taken.
+func (d *Driver) connectable(ep *network.Endpoint) error {
+	if err := d.conflicts(ep, nil, listen.Table{}); err != nil || len(ep.Ports) == 0 {
+		return err
+	}
+	others, err := d.others(ep.ContainerID)
+	here := listen.Look("/proc/self")
+	for i := 0; i < len(ep.Ports) && err == nil; i++ {
+		err = shadowed(ep.Ports[i], others, here)
+	}
+	return err
 }
 
 // others are the endpoints of all other containers that are wired so.

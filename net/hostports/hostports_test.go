@@ -197,6 +197,20 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// TestShadowed: a port cannot be carried from an address where somebody who
+// listens on all of them answers.
+func TestShadowed(t *testing.T) {
+	run := t.TempDir()
+	there := serve(t, "0.0.0.0:0", "another").Addr().(*net.TCPAddr)
+	ep := endpoint(t, run, 8, uint16(there.Port))
+	ep.Ports = []network.Real{{Proto: "tcp", Port: uint16(there.Port), At: netip.AddrPortFrom(netip.IPv4Unspecified(), free(t))}}
+	_, _, err := wire(t, run, ep)
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || !conflict.Everywhere || !strings.Contains(err.Error(), "at all addresses") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestCannot(t *testing.T) {
 	n := &network.Network{}
 	n.Name, n.Internal, n.EnableIPv6 = "pond", true, true

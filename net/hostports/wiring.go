@@ -243,7 +243,7 @@ func (w *wiring) Ports() []network.Publish { return w.published }
 
 // Connect adds an address.
 func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
-	if err := w.d.conflicts(ep, nil, listen.Table{}); err != nil {
+	if err := w.d.connectable(ep); err != nil {
 		return err
 	}
 	w.mu.Lock()

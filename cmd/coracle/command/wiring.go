@@ -16,7 +16,7 @@ func networkFlags() []cli.Flag {
 	return []cli.Flag{
 		list("add-host", "", "Add a custom host-to-IP mapping (host:ip)"),
 		list("dns", "", "Set custom DNS servers"),
-		list("expose", "", "Expose a port or a range of ports"),
+		list("expose", "", "Expose a port or a range of ports (PORT:SERVED where the program listens on another, for wiring=hostports)"),
 		text("ip", "", "IPv4 address (e.g., 172.30.100.104)"),
 		text("ip6", "", "IPv6 address (e.g., 2001:db8::33)"),
 		list("link", "", "Add link to another container"),
@@ -110,7 +110,7 @@ func (s *settings) fillPorts() error {
 		return err
 	}
 	s.Host.PublishAllPorts = s.c.Bool("publish-all")
-	if s.Config.ExposedPorts, err = opts.Expose(s.c.StringSlice("expose")); err != nil {
+	if s.Config.ExposedPorts, s.Served, err = opts.Expose(s.c.StringSlice("expose")); err != nil {
 		return err
 	}
 	for p := range s.Host.PortBindings {

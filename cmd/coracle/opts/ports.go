@@ -144,28 +144,45 @@ func portRange(s string) (first, last uint16, ok bool) {
 	return uint16(n), uint16(m), true
 }
 
-// Expose reads what --expose says: PORT[-PORT][/PROTO].
-func Expose(values []string) (network.PortSet, error) {
+// Expose reads what --expose says: PORT[-PORT][/PROTO], and, of our own,
+// PORT:SERVED[/PROTO] for a port that others find at another one of the program's
+// (engine.CreateOptions.Served).
+func Expose(values []string) (network.PortSet, map[network.Port]uint16, error) {
 	if len(values) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	set := network.PortSet{}
+	set, served := network.PortSet{}, map[network.Port]uint16{}
 	for _, v := range values {
-		if strings.Contains(v, ":") {
-			return nil, fmt.Errorf("invalid port format for --expose: %s", v)
+		text := v
+		declared, at, moved := strings.Cut(v, ":")
+		if moved {
+			_, proto, _ := strings.Cut(at, "/")
+			at = strings.TrimSuffix(at, "/"+proto)
+			if text = declared; proto != "" {
+				text += "/" + proto
+			}
 		}
-		r, err := network.ParsePortRange(v)
+		r, err := network.ParsePortRange(text)
 		if err != nil || r.Start() == 0 {
-			return nil, fmt.Errorf("invalid range format for --expose: %s", v)
+			return nil, nil, fmt.Errorf("invalid range format for --expose: %s", v)
+		}
+		if moved {
+			n, err := strconv.ParseUint(at, 10, 16)
+			if err != nil || n == 0 || r.Start() != r.End() {
+				return nil, nil, fmt.Errorf("invalid port format for --expose: %s", v)
+			}
+			for p := range r.All() {
+				served[p] = uint16(n)
+			}
 		}
 		switch r.Proto() {
 		case network.TCP, network.UDP, network.SCTP:
 		default:
-			return nil, fmt.Errorf("invalid proto: %s", r.Proto())
+			return nil, nil, fmt.Errorf("invalid proto: %s", r.Proto())
 		}
 		for p := range r.All() {
 			set[p] = struct{}{}
 		}
 	}
-	return set, nil
+	return set, served, nil
 }
