@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"maps"
 
 	"coracle/backends"
 	"coracle/engine/machine"
@@ -32,5 +33,10 @@ func SweepLayers(ctx context.Context, e *Engine) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	held, err := heldLayers(e)
+	if err != nil {
+		return 0, err
+	}
+	maps.Copy(keep, held)
 	return e.mach.Sweep(ctx, e.sel.Rung(backends.Isolation), keep)
 }

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"coracle/backends"
@@ -30,8 +32,9 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 		return nil, 0, err
 	}
 	opt.Using = func(id string) (use image.Use) {
+		top := topLayer(ctx, e, id)
 		for _, l := range list {
-			if l.c.ImageID == id && (use.Container == "" || l.s.Running && !use.Running) {
+			if (l.c.ImageID == id || mounts(l.c, top)) && (use.Container == "" || l.s.Running && !use.Running) {
 				use = image.Use{Container: l.c.ID, Running: l.s.Running}
 			}
 		}
@@ -43,15 +46,58 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 	}
 	lines, err = e.images.Remove(ctx, ref, opt)
 	toldRemoval(e, id, lines)
+	held, e2 := heldLayers(e)
+	if e2 != nil {
+		e.opt.Warn("what was unpacked of the image stays: " + e2.Error())
+		return lines, 0, err
+	}
 	// Behind the image stand the chain IDs of the layers that it alone had.
 	var chains []string
 	for _, l := range lines {
-		if c, ok := strings.CutPrefix(l, "Deleted: "); ok {
+		if c, ok := strings.CutPrefix(l, "Deleted: "); ok && !held[c] {
 			chains = append(chains, c)
 		}
 	}
 	freed, dropped := e.mach.Drop(ctx, e.sel.Rung(backends.Isolation), chains)
 	return lines, freed, errors.Join(err, dropped)
+}
+
+// topLayer is the chain ID of all layers of an image; "" where it has none.
+func topLayer(ctx context.Context, e *Engine, id string) string {
+	img, err := e.images.Get(ctx, id, "")
+	if err != nil || len(img.Layers) == 0 {
+		return ""
+	}
+	return img.Layers[len(img.Layers)-1].ChainID
+}
+
+// mounts tells whether c has the image of that layer among its mounts.
+func mounts(c *record.Container, layer string) bool {
+	return layer != "" && slices.ContainsFunc(c.Mounts, func(m record.Mount) bool { return m.Layer == layer })
+}
+
+// heldLayers are those that containers have without a snapshot that stands on them:
+// as their root (record.Container.View), and as mounts.
+func heldLayers(e *Engine) (map[string]bool, error) {
+	ids, _, err := e.store.IDs()
+	if err != nil {
+		return nil, err
+	}
+	held := map[string]bool{}
+	for _, id := range ids {
+		c, err := e.store.Load(id)
+		if errors.Is(err, record.ErrNotFound) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("layers that container %s needs: %w", id[:12], err)
+		}
+		held[c.Layer] = true
+		for _, m := range c.Mounts {
+			held[m.Layer] = true
+		}
+	}
+	return held, nil
 }
 
 // orphaned deletes what was unpacked for a container that is gone, if its image has

@@ -50,8 +50,22 @@ func volumes(ctx context.Context, e *engine.Engine, users []container.Summary) (
 	return all, ctx.Err()
 }
 
-// Volumes removes anonymous volumes that no container has.
-func Volumes(context.Context, *engine.Engine, Filter) (Pruned, error) { return Pruned{}, nil }
+// Volumes removes anonymous volumes that no container has. They have no age that
+// Docker filters by.
+func Volumes(ctx context.Context, e *engine.Engine, f Filter) (Pruned, error) {
+	want := map[string][]string{}
+	if len(f.Labels) > 0 {
+		want["label"] = f.Labels
+	}
+	if len(f.NotLabels) > 0 {
+		want["label!"] = f.NotLabels
+	}
+	r, err := engine.VolumePrune(ctx, e, want)
+	if r == nil {
+		return Pruned{}, err
+	}
+	return Pruned{Lines: r.VolumesDeleted, Freed: int64(r.SpaceReclaimed)}, err
+}
 
 // Networks removes networks that no container is in.
 func Networks(ctx context.Context, e *engine.Engine, f Filter) (Pruned, error) {
