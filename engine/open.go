@@ -78,6 +78,9 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 				e.sweeper.Settle(ctx, c)
 			}
 		},
+		Happened: func(what, id string, about map[string]string) {
+			Tell(e, "network", events.Action(what), id, about)
+		},
 	})
 	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Wiring: e.wires, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
 		happened(e, c, what, more...)

@@ -28,6 +28,8 @@ type Run struct {
 	d network.Driver
 	s *network.Sandbox
 	w network.Wiring
+	// told: the events say that the container is connected.
+	told bool
 
 	mu      sync.Mutex
 	control *control
@@ -75,7 +77,14 @@ func (m *Manager) Begin(ctx context.Context, c *record.Container) (_ *Run, err e
 	if err := writePorts(c.RunDir, w.Ports()); err != nil {
 		return nil, err
 	}
-	return r, r.files()
+	if err := r.files(); err != nil {
+		return nil, err
+	}
+	for _, ep := range r.s.Endpoints {
+		m.happened("connect", r.s.Network(ep), c.ID)
+	}
+	r.told = true
+	return r, nil
 }
 
 // say warns of what cannot be honoured, or fails.
@@ -285,6 +294,9 @@ func (r *Run) Close() error {
 	}
 	for _, ep := range r.s.Endpoints {
 		failed = errors.Join(failed, r.m.free(ep))
+		if r.told {
+			r.m.happened("disconnect", r.s.Network(ep), r.c.ID)
+		}
 	}
 	dropPorts(r.c.RunDir)
 	return failed

@@ -211,6 +211,7 @@ func (r *Run) obey(o *order) error {
 		return err
 	}
 	r.follow()
+	r.m.happened("connect", n, r.c.ID)
 	return nil
 }
 
@@ -242,6 +243,9 @@ func (r *Run) leave(ctx context.Context, name string) error {
 		err = e
 	}
 	r.follow()
+	if err == nil {
+		r.m.happened("disconnect", r.s.Network(ep), r.c.ID)
+	}
 	return err
 }
 

@@ -58,6 +58,7 @@ func (w *Networks) Create(_ context.Context, name string, req dnetwork.CreateReq
 	case err != nil:
 		return "", "", err
 	}
+	w.M.happened("create", n, "")
 	return n.ID, strings.Join(lines, "; "), nil
 }
 
@@ -184,6 +185,8 @@ func (w *Networks) remove(ctx context.Context, n *network.Network) error {
 		return &Forbidden{err}
 	case errors.Is(err, objects.ErrNotFound):
 		return &NotFound{fmt.Errorf("network %s not found", n.Name)}
+	case err == nil:
+		w.M.happened("destroy", n, "")
 	}
 	return err
 }

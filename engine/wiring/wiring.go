@@ -37,6 +37,21 @@ type Manager struct {
 	Containers *record.Store
 	// Settle cleans up after a container whose monitor was killed, if it was.
 	Settle func(ctx context.Context, id string)
+	// Happened is told what was done to the network of that ID: "create",
+	// "destroy", and "connect" and "disconnect" of a container that runs. About it
+	// are Docker's attributes. It may be nil.
+	Happened func(what, id string, about map[string]string)
+}
+
+func (m *Manager) happened(what string, n *network.Network, container string) {
+	if m.Happened == nil || n == nil {
+		return
+	}
+	about := map[string]string{"name": n.Name, "type": n.Driver}
+	if container != "" {
+		about["container"] = container
+	}
+	m.Happened(what, n.ID, about)
 }
 
 // New makes a manager of what is known of it, with the store of opt's containers.

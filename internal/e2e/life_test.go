@@ -102,7 +102,12 @@ func TestEvents(t *testing.T) {
 		"container create", "container attach", "container start", "container die", "container destroy",
 	}, "\n")
 	m.is(want, "events", "--since", "10m", "--until", "0s", "--format", "{{.Type}} {{.Action}}", "--filter", "type=image", "--filter", "type=volume", "--filter", "type=container")
-	out := m.ok("events", "--since", "10m", "--until", "0s", "--format", "json", "--filter", "event=die")
+	m.ok("network", "create", "yard")
+	m.ok("run", "--rm", "--name", "on", "--network", "yard", "box", "true")
+	m.ok("network", "rm", "yard")
+	m.is("create yard\nconnect yard\ndisconnect yard\ndestroy yard", "events", "--since", "10m", "--until", "0s",
+		"--format", "{{.Action}} {{.Actor.Attributes.name}}", "--filter", "type=network")
+	out := m.ok("events", "--since", "10m", "--until", "0s", "--format", "json", "--filter", "event=die", "--filter", "container=gone")
 	var die map[string]any
 	if err := json.Unmarshal([]byte(out), &die); err != nil {
 		t.Fatal(err, out)
@@ -116,7 +121,7 @@ func TestEvents(t *testing.T) {
 	if attributes["exitCode"] != "0" || attributes["execDuration"] != "0" || attributes["image"] != "box" || attributes["name"] != "gone" {
 		t.Errorf("%v", attributes)
 	}
-	m.is("a0", "events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--format", "a{{.Actor.Attributes.exitCode}}")
+	m.is("a0", "events", "--since", "10m", "--until", "0s", "--filter", "event=die", "--filter", "container=gone", "--format", "a{{.Actor.Attributes.exitCode}}")
 	m.fails(1, `failed to parse value as time or duration: "xx"`, "events", "--since", "xx")
 	m.fails(1, "invalid filter 'colour'", "events", "--until", "0s", "--filter", "colour=red")
 	m.fails(64, "Error parsing format", "events", "--format", "{{")
