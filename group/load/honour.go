@@ -11,6 +11,7 @@ import (
 // with why.
 var reasons = []struct{ path, why string }{
 	{"services.*.develop", "nothing is watched"},
+	{"services.*.pre_start", "hooks are run after the start and before the stop only"},
 	{"services.*.credential_spec", "it is for Windows"},
 	{"services.*.isolation", "it is for Windows"},
 	{"services.*.cpu_count", "it is for Windows"},
