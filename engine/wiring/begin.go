@@ -292,8 +292,12 @@ func (r *Run) Close() error {
 	if r.w != nil {
 		failed = r.w.Close()
 	}
+	down := failed == nil
 	for _, ep := range r.s.Endpoints {
-		failed = errors.Join(failed, r.m.free(ep))
+		if down {
+			// Else the lease stays, by which Sweep finds what is left.
+			failed = errors.Join(failed, r.m.free(ep))
+		}
 		if r.told {
 			r.m.happened("disconnect", r.s.Network(ep), r.c.ID)
 		}
