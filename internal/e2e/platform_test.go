@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"coracle/backends/emulate"
+	"coracle/net/network/networktest"
 	"coracle/testkernel/kernels"
 
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func manyPlatforms(t *testing.T) []byte {
 	var manifests []any
 	for _, b := range builds {
 		file := filepath.Join(t.TempDir(), "busybox")
-		if err := kernels.Busybox(b.arch, file, io.Discard); err != nil {
+		if err := networktest.Outside(func() error { return kernels.Busybox(b.arch, file, io.Discard) }); err != nil {
 			t.Fatal(err)
 		}
 		program, err := os.ReadFile(file)

@@ -87,7 +87,7 @@ func TestRegistry(t *testing.T) {
 			if r := m.try("run", "--rm", "--pull", "always", "-q", net, theirs, "true"); r.code != 0 || r.out+r.err != "" {
 				t.Errorf("quiet: %+v", r)
 			}
-			if r := m.try("create", "--pull", "never", addr+"/nosuch"); r.code != 125 || !strings.Contains(r.err, "No such image: "+addr+"/nosuch:latest") {
+			if r := m.try("create", "--pull", "never", addr+"/nosuch"); r.code != 1 || !strings.Contains(r.err, "No such image: "+addr+"/nosuch:latest") {
 				t.Errorf("never: %+v", r)
 			}
 			if r := m.try("pull", addr+"/nosuch"); r.code != 1 || !strings.Contains(r.err, "manifest for "+addr+"/nosuch:latest not found") {

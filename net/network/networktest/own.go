@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -26,6 +27,7 @@ const marker = "CORACLE_TEST_NETWORK"
 func Own(run func() int) int {
 	if os.Getenv(marker) == "own" {
 		os.Unsetenv(marker)
+		outer = "/proc/" + strconv.Itoa(os.Getppid()) + "/ns/net"
 		if err := loopback(); err != nil {
 			fmt.Fprintln(os.Stderr, "bring up loopback:", err)
 			return 1
@@ -53,6 +55,33 @@ func Own(run func() int) int {
 		return exit.ExitCode()
 	}
 	return 1
+}
+
+// outer is the network namespace that Own left; "" where it left none.
+var outer string
+
+// Outside calls f in the network that Own left, and so do the programs that f
+// starts: what a test needs of the machine's own network, such as a package.
+func Outside(f func() error) error {
+	if outer == "" {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever: the thread ends with this
+		done <- func() error {
+			fd, err := unix.Open(outer, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return &os.PathError{Op: "open", Path: outer, Err: err}
+			}
+			defer unix.Close(fd)
+			if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+				return os.NewSyscallError("setns", err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
 }
 
 // loopback brings lo up.
