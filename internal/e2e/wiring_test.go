@@ -29,9 +29,10 @@ func TestWiring(t *testing.T) {
 	for _, rung := range bridges() {
 		t.Run(rung, func(t *testing.T) {
 			m := newMachine(t, "", "isolation=namespaces,wiring="+rung, 0)
+			before, _ := ours()
 			t.Cleanup(func() {
 				m.ok("network", "prune", "-f")
-				noRemains(t)
+				noRemains(t, before)
 			})
 			for _, c := range []struct {
 				name string
@@ -439,24 +440,29 @@ func rules() string {
 	return string(all)
 }
 
+// ours counts the bridges, and names the ends of containers, that there are.
+func ours() (bridges int, ends string) {
+	links, _ := netpkg.Interfaces()
+	for _, l := range links {
+		switch {
+		case strings.HasPrefix(l.Name, "cv-"):
+			ends += " " + l.Name
+		case strings.HasPrefix(l.Name, "cr-"):
+			bridges++
+		}
+	}
+	return bridges, ends
+}
+
 // noRemains: nothing of ours is left but the default bridge, which stays like
-// its network. The kernel takes down what a namespace held in its own time.
-func noRemains(t *testing.T) {
+// its network, and the bridges that there were before. The kernel takes down what a
+// namespace held in its own time.
+func noRemains(t *testing.T, before int) {
 	t.Helper()
 	left := ""
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		left = ""
-		links, _ := netpkg.Interfaces()
-		bridges := 0
-		for _, l := range links {
-			switch {
-			case strings.HasPrefix(l.Name, "cv-"):
-				left += " " + l.Name
-			case strings.HasPrefix(l.Name, "cr-"):
-				bridges++
-			}
-		}
-		if bridges > len(bridgesSeen) {
+		var bridges int
+		if bridges, left = ours(); bridges > before+1 {
 			left += fmt.Sprintf(" %d bridges", bridges)
 		}
 		if left == "" {
@@ -470,6 +476,3 @@ func noRemains(t *testing.T) {
 		t.Errorf("left on the host:%s", left)
 	}
 }
-
-// bridgesSeen has room for the default bridge of each rung's machine.
-var bridgesSeen = bridges()
