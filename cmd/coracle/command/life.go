@@ -37,11 +37,7 @@ func newStop(t *tool) *verb {
 	v.Command = &cli.Command{
 		Usage:     "Stop one or more running containers",
 		ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: []cli.Flag{
-			text("signal", "s", "Signal to send to the container"),
-			number("timeout", "t", "Seconds to wait before killing the container"),
-			&cli.IntFlag{Name: "time", Usage: "The same as --timeout", Hidden: true},
-		},
+		Flags:     stopFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
 		timeout := timeoutOf(c)

@@ -153,10 +153,7 @@ func newNetworkPrune(t *tool) *verb {
 	v := &verb{mixed: true}
 	v.Command = &cli.Command{
 		Usage: "Remove all unused networks",
-		Flags: []cli.Flag{
-			list("filter", "", `Provide filter values (e.g. "until=<timestamp>")`),
-			toggle("force", "f", "Do not prompt for confirmation"),
-		},
+		Flags: pruneFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
 		filters, err := v.filters(c)

@@ -53,14 +53,19 @@ func newImagePrune(t *tool) *verb {
 	return v
 }
 
+// pruneFlags are those of every prune that goes by age.
+func pruneFlags() []cli.Flag {
+	return []cli.Flag{
+		list("filter", "", `Provide filter values (e.g. "until=<timestamp>")`),
+		toggle("force", "f", "Do not prompt for confirmation"),
+	}
+}
+
 func newContainerPrune(t *tool) *verb {
 	v := &verb{mixed: true}
 	v.Command = &cli.Command{
 		Usage: "Remove all stopped containers",
-		Flags: []cli.Flag{
-			list("filter", "", `Provide filter values (e.g. "until=<timestamp>")`),
-			toggle("force", "f", "Do not prompt for confirmation"),
-		},
+		Flags: pruneFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
 		want, err := v.filters(c)

@@ -13,11 +13,7 @@ func newRestart(t *tool) *verb {
 	v.Command = &cli.Command{
 		Usage:     "Restart one or more containers",
 		ArgsUsage: "CONTAINER [CONTAINER...]",
-		Flags: []cli.Flag{
-			text("signal", "s", "Signal to send to the container"),
-			number("timeout", "t", "Seconds to wait before killing the container"),
-			&cli.IntFlag{Name: "time", Usage: "The same as --timeout", Hidden: true},
-		},
+		Flags:     stopFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
 		timeout := timeoutOf(c)
@@ -26,6 +22,15 @@ func newRestart(t *tool) *verb {
 		})
 	}
 	return v
+}
+
+// stopFlags are those by which a container is stopped; see timeoutOf.
+func stopFlags() []cli.Flag {
+	return []cli.Flag{
+		text("signal", "s", "Signal to send to the container"),
+		number("timeout", "t", "Seconds to wait before killing the container"),
+		&cli.IntFlag{Name: "time", Usage: "The same as --timeout", Hidden: true},
+	}
 }
 
 // timeoutOf is what --timeout says, by either of its names.
