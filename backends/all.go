@@ -132,7 +132,7 @@ func limitsRungs() []Rung {
 func wiringRungs() []Rung {
 	bridge := []probe.Feature{probe.NSNet, probe.Veth}
 	either := []probe.Feature{probe.BridgeNetlink, probe.BridgeIoctl}
-	all := []Rung{
+	return []Rung{
 		{
 			Concern: Wiring, Name: "bridge-nft", With: []string{"isolation=namespaces"},
 			Needs: append([]probe.Feature{probe.NFTables}, bridge...), NeedsAny: either,
@@ -150,9 +150,18 @@ func wiringRungs() []Rung {
 			Gives: "networks of containers by bridges, published ports carried by the monitor",
 			Lacks: []string{"a way out of the networks, the source address of who comes by a published port"},
 		},
-	}
-	all = append(all, netstackRungs()...)
-	return append(all, []Rung{
+		{
+			Concern: Wiring, Name: "netstack", With: []string{"isolation=userns"},
+			Needs: []probe.Feature{probe.NSUserNet, probe.Tun},
+			Gives: "networks of containers without a right on the host: a TCP/IP stack and the wire in the monitors",
+			Lacks: []string{"the kernel's speed"},
+		},
+		{
+			Concern: Wiring, Name: "netstack", With: []string{"isolation=namespaces"},
+			Needs: []probe.Feature{probe.NSNet, probe.Tun},
+			Gives: "networks of containers without a bridge: a TCP/IP stack and the wire in the monitors",
+			Lacks: []string{"the kernel's speed"},
+		},
 		{
 			Concern: Wiring, Name: "hostports",
 			Gives: "the host's network; each container has an address of its own in 127.0.0.0/8, and is found there by name",
@@ -163,7 +172,7 @@ func wiringRungs() []Rung {
 			Gives: "the host's network, or none (--network host|none)",
 			Lacks: []string{"networks of containers, published ports"},
 		},
-	}...)
+	}
 }
 
 func enteringRungs() []Rung {

@@ -81,7 +81,7 @@ rootfs overlay-userns
  - overlay: EPERM [overlay]
 limits cgroup2
  - cgroup1: EACCES [cgroup1]
-wiring hostports
+wiring netstack
  - bridge-nft: EINVAL [ns.net]
  - bridge-iptables: EINVAL [ns.net]
  - bridge-forward: EINVAL [ns.net]
@@ -98,7 +98,7 @@ rootfs copy
 limits rlimits
  - cgroup2: not mounted [cgroup2]
  - cgroup1: EACCES [cgroup1]
-wiring hostports
+wiring netstack
  - bridge-nft: EINVAL [ns.net]
  - bridge-iptables: EINVAL [ns.net]
  - bridge-forward: EINVAL [ns.net]
@@ -120,6 +120,7 @@ wiring hostports
  - bridge-nft: EINVAL [ns.net]
  - bridge-iptables: EINVAL [ns.net]
  - bridge-forward: EINVAL [ns.net]
+ - netstack: EINVAL [ns.user.net]
 entering procroot
  - setns: EINVAL [ns.mount.setns]
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -132,6 +133,7 @@ wiring hostports
  - bridge-nft: goes with isolation=namespaces only, and isolation is chroot
  - bridge-iptables: goes with isolation=namespaces only, and isolation is chroot
  - bridge-forward: goes with isolation=namespaces only, and isolation is chroot
+ - netstack: goes with isolation=userns only, and isolation is chroot
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -147,6 +149,7 @@ wiring hostports
  - bridge-nft: goes with isolation=namespaces only, and isolation is chroot
  - bridge-iptables: goes with isolation=namespaces only, and isolation is chroot
  - bridge-forward: goes with isolation=namespaces only, and isolation is chroot
+ - netstack: goes with isolation=userns only, and isolation is chroot
 entering procroot
  - setns: goes with isolation=namespaces only, and isolation is chroot
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is chroot
@@ -156,7 +159,7 @@ isolation userns
 rootfs overlay-userns
  - overlay: goes with isolation=namespaces or isolation=chroot only, and isolation is userns
 limits cgroup2
-wiring hostports
+wiring netstack
  - bridge-nft: goes with isolation=namespaces only, and isolation is userns
  - bridge-iptables: goes with isolation=namespaces only, and isolation is userns
  - bridge-forward: goes with isolation=namespaces only, and isolation is userns
@@ -177,6 +180,7 @@ wiring hostports
  - bridge-nft: EINVAL [ns.net]
  - bridge-iptables: EINVAL [ns.net]
  - bridge-forward: EINVAL [ns.net]
+ - netstack: forbidden [ns.user.net]
 entering 
  - setns: EINVAL [ns.mount.setns]
  - agent: goes with isolation=namespaces or isolation=userns only, and isolation is not possible
@@ -203,7 +207,7 @@ isolation userns
 rootfs overlay-userns
  - overlay: EPERM [overlay]
 limits cgroup2
-wiring hostports
+wiring netstack
  - bridge-nft: EINVAL [ns.net]
  - bridge-iptables: EINVAL [ns.net]
  - bridge-forward: EINVAL [ns.net]

@@ -214,5 +214,34 @@ func (u *Unit) Reload() []string { return u.ours(u.Reloads...) }
 // Settle cleans up what a killed service left.
 func (u *Unit) Settle() []string { return u.ours(u.Settles...) }
 
+// TemplateMethod is the methods that a template may call (see internal/slim).
+func (u *Unit) TemplateMethod(name string) any {
+	switch name {
+	case "UnitName":
+		return u.UnitName
+	case "Order":
+		return u.Order
+	case "Reverse":
+		return u.Reverse
+	case "Patience":
+		return u.Patience
+	case "Millis":
+		return u.Millis
+	case "Exec":
+		return u.Exec
+	case "ExecFD":
+		return u.ExecFD
+	case "Args":
+		return u.Args
+	case "Reload":
+		return u.Reload
+	case "Settle":
+		return u.Settle
+	case "Ask":
+		return u.Ask
+	}
+	return nil
+}
+
 // Ask begins a question about the container.
 func (u *Unit) Ask() []string { return u.ours("container", "inspect") }

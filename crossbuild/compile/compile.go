@@ -81,7 +81,11 @@ func (t Tree) run(ctx context.Context, env []string, out string) error {
 	if t.Cache != "" {
 		env = append(env, "GOCACHE="+t.Cache)
 	}
-	_, err := output(ctx, t.Dir, env, "go", "build", "-trimpath", "-buildvcs=false", "-tags", t.Tags, "-ldflags", t.LDFlags, "-o", out, "./cmd/coracle")
+	slim := filepath.Join(t.Dir, "build", "slim")
+	if _, err := output(ctx, t.Dir, append(env, "GOOS=", "GOARCH="), "go", "run", "./internal/slim", slim); err != nil {
+		return err
+	}
+	_, err := output(ctx, t.Dir, env, "go", "build", "-trimpath", "-overlay", filepath.Join(slim, "overlay.json"), "-buildvcs=false", "-tags", t.Tags, "-ldflags", t.LDFlags, "-o", out, "./cmd/coracle")
 	return err
 }
 

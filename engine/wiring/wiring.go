@@ -19,6 +19,7 @@ import (
 	"coracle/net/bridge"
 	"coracle/net/hostports"
 	"coracle/net/nat"
+	"coracle/net/netstack"
 	"coracle/net/network"
 	"coracle/net/objects"
 	"coracle/probe"
@@ -75,9 +76,7 @@ func (m *Manager) Driver(rung string) (network.Driver, error) {
 	case "bridge-forward":
 		return bridge.New(opt), nil
 	case "netstack":
-		if d := netstackDriver(m.Store.Run()); d != nil {
-			return d, nil
-		}
+		return netstack.New(netstack.Options{Run: m.Store.Run()}), nil
 	case "hostports":
 		return hostports.New(hostports.Options{Run: m.Store.Run()}), nil
 	}

@@ -25,6 +25,9 @@ type Container struct {
 // Label is the value of one label.
 func (c Container) Label(name string) string { return c.labels[name] }
 
+// TemplateMethod is the methods that a template may call.
+func (c Container) TemplateMethod(name string) any { return labelOnly(name, c.Label) }
+
 // Containers is how ps prints rows.
 func Containers(format string, quiet, size bool) List {
 	l := List{

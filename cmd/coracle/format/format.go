@@ -107,6 +107,18 @@ func (Header) Label(name string) string {
 	return strings.NewReplacer("-", " ", "_", " ").Replace(parts[len(parts)-1])
 }
 
+// TemplateMethod is the methods that a template may call.
+func (h Header) TemplateMethod(name string) any { return labelOnly(name, h.Label) }
+
+// labelOnly is what package internal/slim makes of templates' methods: nil, or
+// the function by that name.
+func labelOnly(name string, label func(string) string) any {
+	if name == "Label" {
+		return label
+	}
+	return nil
+}
+
 // List says how rows are printed.
 type List struct {
 	Format string // "", "table", "table TEMPLATE", "json" or a template

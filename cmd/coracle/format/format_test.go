@@ -8,7 +8,8 @@ import (
 
 type row struct{ ID, Names string }
 
-func (row) Label(name string) string { return "<" + name + ">" }
+func (row) Label(name string) string         { return "<" + name + ">" }
+func (r row) TemplateMethod(name string) any { return labelOnly(name, r.Label) }
 
 func TestWrite(t *testing.T) {
 	list := List{Table: "{{.ID}}\t{{.Names}}", Header: Header{"ID": "CONTAINER ID", "Names": "NAMES"}}

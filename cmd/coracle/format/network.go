@@ -16,6 +16,9 @@ type Network struct {
 // Label is the value of one label.
 func (n Network) Label(name string) string { return n.labels[name] }
 
+// TemplateMethod is the methods that a template may call.
+func (n Network) TemplateMethod(name string) any { return labelOnly(name, n.Label) }
+
 // Networks is how network ls prints rows.
 func Networks(format string, quiet bool) List {
 	l := List{

@@ -28,6 +28,9 @@ type Publisher struct {
 // Label is the value of one label.
 func (r Replica) Label(name string) string { return r.labels[name] }
 
+// TemplateMethod is the methods that a template may call.
+func (r Replica) TemplateMethod(name string) any { return labelOnly(name, r.Label) }
+
 // Replicas is how `compose ps` prints rows.
 func Replicas(format string) List {
 	return List{

@@ -12,6 +12,9 @@ type Volume struct {
 // Label is the value of one label.
 func (v Volume) Label(name string) string { return v.labels[name] }
 
+// TemplateMethod is the methods that a template may call.
+func (v Volume) TemplateMethod(name string) any { return labelOnly(name, v.Label) }
+
 // Volumes is how volume ls prints rows.
 func Volumes(format string, quiet bool) List {
 	l := List{

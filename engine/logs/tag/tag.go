@@ -49,6 +49,27 @@ func (i *Info) Command() string {
 	return strings.Join(append([]string{i.ContainerEntrypoint}, i.ContainerArgs...), " ")
 }
 
+// TemplateMethod is the methods that a template may call (see internal/slim).
+func (i *Info) TemplateMethod(name string) any {
+	switch name {
+	case "ID":
+		return i.ID
+	case "FullID":
+		return i.FullID
+	case "Name":
+		return i.Name
+	case "ImageID":
+		return i.ImageID
+	case "ImageFullID":
+		return i.ImageFullID
+	case "ImageName":
+		return i.ImageName
+	case "Command":
+		return i.Command
+	}
+	return nil
+}
+
 func short(id string) string { return id[:min(12, len(id))] }
 
 // Make is the container's tag; fallback is the template where none was given.
