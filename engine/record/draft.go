@@ -233,21 +233,14 @@ func (s *Store) Orphans() {
 }
 
 // Remains opens what someone killed left behind: a container half-made or
-// half-removed. ErrBusy: it is someone's work.
+// half-removed. ErrBusy: it is someone's work. ErrNotFound: since its name was
+// read, whoever worked at it has come to the end.
 func (s *Store) Remains(name string) (*Container, *Lock, error) {
-	id := strings.TrimPrefix(strings.TrimPrefix(name, makingPrefix), removingPrefix)
-	if !IsID(id) {
-		return nil, nil, fmt.Errorf("%w: %s", ErrDamaged, name)
-	}
-	c, err := s.load(name)
+	c, err := s.remains(name)
 	if err != nil {
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
-			c = &Container{ID: id, RunDir: filepath.Join(s.run, "containers", id), dir: filepath.Join(s.containers(), name)}
-		} else {
-			return nil, nil, err
-		}
+		return nil, nil, err
 	}
-	lock, err := s.lockDir(c.RunDir, false)
+	lock, err := s.TryLock(c)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -257,7 +250,25 @@ func (s *Store) Remains(name string) (*Container, *Lock, error) {
 		return nil, nil, err
 	}
 	lock.more = mon
-	return c, lock, nil
+	// Its maker may have written the record before the lock was ours.
+	if c, err = s.remains(name); err != nil {
+		lock.Release()
+	}
+	return c, lock, err
+}
+
+// remains reads a container that is half there; of one without a record only the
+// ID is known.
+func (s *Store) remains(name string) (*Container, error) {
+	id := strings.TrimPrefix(strings.TrimPrefix(name, makingPrefix), removingPrefix)
+	if !IsID(id) {
+		return nil, fmt.Errorf("%w: %s", ErrDamaged, name)
+	}
+	c, err := s.load(name)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return &Container{ID: id, RunDir: filepath.Join(s.run, "containers", id), dir: filepath.Join(s.containers(), name)}, nil
+	}
+	return c, err
 }
 
 // Blank is a container of which nothing is known but its ID, because its record

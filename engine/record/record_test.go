@@ -99,6 +99,39 @@ func TestDraftLock(t *testing.T) {
 	lock.Release()
 }
 
+// TestDraftCommitted: who read a draft's name before it became a container does
+// not take that container for what is left of a draft.
+func TestDraftCommitted(t *testing.T) {
+	s := newStore(t)
+	c := &Container{ID: strings.Repeat("c", 64), Name: "whole", Config: &container.Config{}, HostConfig: &container.HostConfig{}}
+	d, err := s.Begin(c, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, remains, _ := s.IDs()
+	lock, err := d.Commit(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock.Release()
+	if got, _, err := s.Remains(remains[0]); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if lock, err = s.Lock(c); err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	if err := s.Delete(c); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := s.Remains(remains[0]); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := os.Lstat(c.RunDir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory for locks was left: %v", err)
+	}
+}
+
 func TestMonitorLock(t *testing.T) {
 	s := newStore(t)
 	c := add(t, s, "ee", "locked")

@@ -366,7 +366,7 @@ func TestMatrixInterrupted(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", code, out.String(), errs.String())
 	}
 	if !strings.Contains(out.String(), "before it was started") {
-		t.Errorf("the third was started: %s", out.String())
+		t.Errorf("the third was started: %s%s", out.String(), errs.String())
 	}
 	if ids := m.ok("ps", "-aq"); ids != "" {
 		t.Errorf("left: %s", ids)
