@@ -236,7 +236,7 @@ func (s *Store) Orphans() {
 // half-removed. ErrBusy: it is someone's work. ErrNotFound: since its name was
 // read, whoever worked at it has come to the end.
 func (s *Store) Remains(name string) (*Container, *Lock, error) {
-	c, err := s.remains(name)
+	c, err := remains(s, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,7 +251,7 @@ func (s *Store) Remains(name string) (*Container, *Lock, error) {
 	}
 	lock.more = mon
 	// Its maker may have written the record before the lock was ours.
-	if c, err = s.remains(name); err != nil {
+	if c, err = remains(s, name); err != nil {
 		lock.Release()
 	}
 	return c, lock, err
@@ -259,7 +259,7 @@ func (s *Store) Remains(name string) (*Container, *Lock, error) {
 
 // remains reads a container that is half there; of one without a record only the
 // ID is known.
-func (s *Store) remains(name string) (*Container, error) {
+func remains(s *Store, name string) (*Container, error) {
 	id := strings.TrimPrefix(strings.TrimPrefix(name, makingPrefix), removingPrefix)
 	if !IsID(id) {
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, name)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -182,7 +183,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		"exit code": exitCode, "cannot execute": cannotExecute, "streams": streams, "descriptors": descriptors,
 		"confinement": confinement, "mounts": mounts, "symlinks": symlinks, "users": users, "workdir": workdir,
 		"init": initReaps, "terminal": terminal, "sweep": sweep, "dies with the monitor": diesWithParent,
-		"shared root": sharedRoot, "cancel": cancel,
+		"shared root": sharedRoot, "cancel": cancel, "ignored signals": ignoredSignals,
 	})
 	runAll(t, newHarness, entering())
 }
@@ -220,6 +221,14 @@ func exitCode(t *testing.T, h Harness) {
 	if ws, _ := p.Wait(); !ws.Signaled() || ws.Signal() != syscall.SIGKILL {
 		t.Errorf("status %#x after SIGKILL", ws)
 	}
+}
+
+// ignoredSignals: what the caller ignores, the program does not.
+func ignoredSignals(t *testing.T, h Harness) {
+	list := []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTSTP}
+	signal.Ignore(list...)
+	defer signal.Reset(list...)
+	newBox(t, h).is("SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000", "grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")
 }
 
 func cannotExecute(t *testing.T, h Harness) {

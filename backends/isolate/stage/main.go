@@ -311,6 +311,10 @@ func closeOthers() error {
 }
 
 func execute(path string, args, env []string) error {
+	runtime.LockOSThread()
+	if err := sys.DefaultSignals(); err != nil {
+		return step("reset signals", err)
+	}
 	err := syscall.Exec(path, args, env)
 	return execError(path, err)
 }
