@@ -195,6 +195,9 @@ func facts(i *container.InspectResponse) map[string]any {
 	}
 	slices.Sort(c.Env)
 	slices.Sort(h.Binds)
+	// docker compose makes these of maps of Go: its order is another each time.
+	slices.SortFunc(h.Ulimits, func(a, b *container.Ulimit) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(h.ExtraHosts)
 	var mounts []string
 	for _, m := range i.Mounts {
 		source := m.Name
