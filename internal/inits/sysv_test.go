@@ -116,6 +116,9 @@ func (s *scene) crashed() {
 	// Its number is another process's by now.
 	os.WriteFile("/var/run/coracle-web.pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644)
 	s.ends(1, "service", "coracle-web", "status")
+	// Somebody who may not read it does not know.
+	os.Chmod("/var/run/coracle-web.pid", 0o600)
+	s.ends(4, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/etc/init.d/coracle-web", "status")
 	s.run("service", "coracle-web", "start")
 	s.runs("web")
 	s.run("service", "coracle-web", "stop")
