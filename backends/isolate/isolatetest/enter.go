@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -162,12 +163,17 @@ func enterSignals(t *testing.T, h Harness) {
 	if err := entered[1].Signal(0); err != nil {
 		t.Errorf("the others: %v", err)
 	}
-	if !h.PIDNamespace {
-		entered[1].Signal(syscall.SIGKILL)
-		entered[2].Signal(syscall.SIGKILL)
+	pids, err := h.Driver.Processes(x.target(p))
+	if err != nil || !slices.Contains(pids, entered[1].PID()) || !slices.Contains(pids, entered[2].PID()) {
+		t.Errorf("processes: %v %v, without %d or %d", pids, err, entered[1].PID(), entered[2].PID())
 	}
 	p.Signal(syscall.SIGKILL)
 	p.Wait()
+	if !h.PIDNamespace {
+		if err := h.Driver.Sweep(t.Context(), x.target(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, q := range entered[1:] {
 		if ws, err := q.Wait(); err != nil || ws.Signal() != syscall.SIGKILL {
 			t.Errorf("status %#x after the container's end, %v", ws, err)

@@ -84,7 +84,7 @@ func ParentOf(pid int) int {
 // that it is the root of, because read-only containers may share a tree.
 type RootKey struct {
 	Dev, Ino uint64
-	Mount    string // mount ID of "/" in the process's mountinfo; "" where it is no mount point
+	Mount    string // the mount's ID; "" where nothing tells it
 }
 
 // RootOf is pid's root.
@@ -94,18 +94,56 @@ func RootOf(pid int) (RootKey, error) {
 	if err := unix.Stat(dir+"/root", &st); err != nil {
 		return RootKey{}, &os.PathError{Op: "stat", Path: dir + "/root", Err: err}
 	}
-	key := RootKey{Dev: uint64(st.Dev), Ino: uint64(st.Ino)}
+	return RootKey{Dev: uint64(st.Dev), Ino: uint64(st.Ino), Mount: rootMount(dir)}, nil
+}
+
+// rootMount is the ID of the mount that a process's root is on, if its root is a
+// mount point. A process that entered a root in a mount namespace that is not its
+// own sees no mount at all in its mountinfo: statx knows (Linux 5.8), and what
+// fdinfo says of a descriptor (3.15).
+func rootMount(dir string) string {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir+"/root", 0, unix.STATX_MNT_ID, &st)
+	if err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
+		return strconv.FormatUint(st.Mnt_id, 10)
+	}
 	data, err := os.ReadFile(dir + "/mountinfo")
 	if err != nil {
-		return key, nil
+		return ""
 	}
+	id := ""
 	// Mounts stack: the last line is the one that is seen.
 	for _, line := range strings.Split(string(data), "\n") {
 		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
-			key.Mount = f[0]
+			id = f[0]
 		}
 	}
-	return key, nil
+	if id == "" {
+		id = heldMount(dir + "/root")
+	}
+	return id
+}
+
+// heldMount is the ID of the mount that a directory is on, from a descriptor.
+func heldMount(path string) string {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	data, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
+	if err != nil {
+		return ""
+	}
+	_, id, _ := strings.Cut(string(data), "mnt_id:")
+	id, _, _ = strings.Cut(strings.TrimSpace(id), "\n")
+	return id
+}
+
+// same tells whether a process with root k is one of the container's with root
+// key. Where nothing tells the mount, the directory decides.
+func (key RootKey) same(k RootKey) bool {
+	return k.Dev == key.Dev && k.Ino == key.Ino && (k.Mount == key.Mount || k.Mount == "")
 }
 
 // WithRoot lists the processes whose root is key.
@@ -120,7 +158,7 @@ func WithRoot(key RootKey) ([]int, error) {
 		if pid == self {
 			continue
 		}
-		if k, err := RootOf(pid); err == nil && k == key {
+		if k, err := RootOf(pid); err == nil && key.same(k) {
 			found = append(found, pid)
 		}
 	}
