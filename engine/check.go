@@ -123,7 +123,7 @@ func (k *checks) check(ctx context.Context, state *record.State) *container.Heal
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req := container.ExecCreateRequest{Cmd: keep.Test(c.Config.Healthcheck, c.Config.Shell)}
-	code, err := k.l.e.enter(ctx, c, state, &req, Streams{Stdout: out, Stderr: out}, func(error) {})
+	code, err := k.l.e.enter(ctx, c, state, &req, &Attended{Streams: Streams{Stdout: out, Stderr: out}, Pipe: true}, func(error) {})
 	r.End, r.ExitCode, r.Output = time.Now(), code, out.String()
 	switch {
 	case ctx.Err() != nil:

@@ -37,6 +37,8 @@ type errand struct {
 	ID        string
 	// Exec, where set: not a container but one more process of it.
 	Exec *container.ExecCreateRequest
+	// Visit, where set: the caller is connected on guestFD.
+	Visit *visit
 }
 
 // outcome is what it answers, on descriptor 3, when the container runs or does
@@ -93,12 +95,12 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 		return noContainer(ref, err)
 	}
 	defer lock.Release()
-	return startLocked(ctx, e, c)
+	return startLocked(ctx, e, c, errand{ID: c.ID})
 }
 
 // startLocked starts c, whose object lock is held.
-func startLocked(ctx context.Context, e *Engine, c *record.Container) error {
-	err := e.spawn(ctx, errand{ID: c.ID})
+func startLocked(ctx context.Context, e *Engine, c *record.Container, what errand, guest ...*os.File) error {
+	err := e.spawn(ctx, what, guest...)
 	if err != nil && c.HostConfig.AutoRemove && !isKind(err, NotModified) && !c.Alive() {
 		if e2 := e.sweeper.Discard(context.WithoutCancel(ctx), c, true); e2 != nil {
 			e.opt.Warn("remove container " + c.ID[:12] + ": " + e2.Error())
@@ -107,8 +109,9 @@ func startLocked(ctx context.Context, e *Engine, c *record.Container) error {
 	return err
 }
 
-// spawn starts a detached monitor and waits for its answer.
-func (e *Engine) spawn(ctx context.Context, what errand) error {
+// spawn starts a detached monitor and waits for its answer. guest is the end of
+// the conversation of what.Visit.
+func (e *Engine) spawn(ctx context.Context, what errand, guest ...*os.File) error {
 	what.Root, what.Run, what.Wish, what.Strict = e.opt.Root, e.opt.Run, e.opt.Wish, e.opt.Strict
 	data, err := json.Marshal(what)
 	if err != nil {
@@ -130,9 +133,13 @@ func (e *Engine) spawn(ctx context.Context, what errand) error {
 	}
 	defer hear.Close()
 	// The heap of a monitor is small and its life long.
+	args := []string{MonitorName}
+	if guest != nil {
+		args = append(args, withGuest)
+	}
 	cmd := &exec.Cmd{
-		Path: exe, Args: []string{MonitorName}, Dir: "/", Env: append(os.Environ(), "GOGC=25", "GOMAXPROCS=2"),
-		Stdin: in, ExtraFiles: []*os.File{out}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		Path: exe, Args: args, Dir: "/", Env: append(os.Environ(), "GOGC=25", "GOMAXPROCS=2"),
+		Stdin: in, ExtraFiles: append([]*os.File{out}, guest...), SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	err = cmd.Start()
 	in.Close()
@@ -173,8 +180,12 @@ func (e *Engine) spawn(ctx context.Context, what errand) error {
 
 // MonitorMain is the main of a process called by MonitorName; it returns the
 // exit code.
-func MonitorMain([]string) int {
-	record.CloseInherited(answerFD)
+func MonitorMain(args []string) int {
+	last := answerFD
+	if len(args) > 1 && args[1] == withGuest {
+		last = guestFD
+	}
+	record.CloseInherited(last)
 	data, err := io.ReadAll(os.Stdin)
 	var what errand
 	if err == nil {
@@ -184,7 +195,9 @@ func MonitorMain([]string) int {
 	if err != nil {
 		return 125
 	}
-	unix.CloseOnExec(answerFD)
+	for fd := answerFD; fd <= last; fd++ {
+		unix.CloseOnExec(fd)
+	}
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
 		for fd := range 3 {
 			// dup2 is not there on arm64.
@@ -224,15 +237,20 @@ func MonitorMain([]string) int {
 	if what.Exec != nil {
 		return e.execDetached(ctx, what, report)
 	}
-	return e.watch(ctx, cancel, what.ID, signals, report)
+	return e.watch(ctx, cancel, &what, signals, report)
 }
 
 // watch is a detached container's monitor. The object lock is held by the
 // process that started us.
-func (e *Engine) watch(ctx context.Context, cancel func(), id string, signals <-chan os.Signal, report func(error)) int {
-	c, err := e.store.Load(id)
+func (e *Engine) watch(ctx context.Context, cancel func(), what *errand, signals <-chan os.Signal, report func(error)) int {
+	c, err := e.store.Load(what.ID)
 	if err != nil {
-		report(noContainer(id, err))
+		report(noContainer(what.ID, err))
+		return 125
+	}
+	with, err := what.attended()
+	if err != nil {
+		report(err)
 		return 125
 	}
 	started := make(chan struct{})
@@ -249,7 +267,7 @@ func (e *Engine) watch(ctx context.Context, cancel func(), id string, signals <-
 			}
 		}
 	}()
-	l, err = e.begin(ctx, c, &Attended{})
+	l, err = e.begin(ctx, c, with)
 	if err != nil {
 		report(wrapStart(c, err))
 		return 125

@@ -11,6 +11,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/engine/fetch"
 	"coracle/engine/record"
+	"coracle/engine/stream"
 	"coracle/engine/wiring"
 	"coracle/image"
 )
@@ -18,6 +19,9 @@ import (
 func fail(k Kind, err error, format string, a ...any) *Error {
 	return &Error{Kind: k, Msg: fmt.Sprintf(format, a...), Err: err}
 }
+
+// ErrDetached is what becomes of a caller who typed its keys; the process goes on.
+var ErrDetached error = stream.ErrDetached{}
 
 func invalid(err error) *Error { return &Error{Kind: Invalid, Err: err} }
 

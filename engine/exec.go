@@ -46,11 +46,14 @@ func (e *Engine) Exec(ctx context.Context, ref string, req container.ExecCreateR
 	if s.Stdin == nil && s.Stdout == nil && s.Stderr == nil {
 		return 0, e.spawn(ctx, errand{ID: c.ID, Exec: &req})
 	}
+	if s.detachable(req.Tty) {
+		return execApart(ctx, e, c, &req, s)
+	}
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 	known := begun(e, c, &req)
-	code, err = e.enter(ctx, c, &state, &req, s, func(error) {})
+	code, err = e.enter(ctx, c, &state, &req, &Attended{Streams: s, Pipe: true}, func(error) {})
 	known.ended(code, err)
 	return code, err
 }
@@ -65,9 +68,15 @@ func (e *Engine) execDetached(ctx context.Context, what errand, report func(erro
 		report(err)
 		return 125
 	}
+	with, err := what.attended()
+	if err != nil {
+		report(err)
+		return 125
+	}
 	reported := false
 	known := begun(e, c, what.Exec)
-	code, err := e.enter(ctx, c, &state, what.Exec, Streams{}, func(err error) {
+	with.left = known.left
+	code, err := e.enter(ctx, c, &state, what.Exec, with, func(err error) {
 		reported = true
 		report(err)
 	})
@@ -79,7 +88,8 @@ func (e *Engine) execDetached(ctx context.Context, what errand, report func(erro
 }
 
 // enter starts the process, moves its streams and waits for it.
-func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.State, req *container.ExecCreateRequest, s Streams, started func(error)) (int, error) {
+func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.State, req *container.ExecCreateRequest, with *Attended, started func(error)) (int, error) {
+	s := with.Streams
 	iso, err := e.mach.Isolation(c.Drivers.Isolation)
 	if err != nil {
 		return 125, err
@@ -88,11 +98,11 @@ func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.S
 	if err != nil {
 		return 125, err
 	}
-	pump, err := stream.New(stream.Options{Tty: req.Tty, Stdin: s.Stdin != nil})
+	pump, err := stream.New(stream.Options{Tty: req.Tty, Stdin: s.Stdin != nil || with.guest != nil})
 	if err != nil {
 		return 125, err
 	}
-	if sink := sinkOf(s); sink != nil {
+	if sink := with.sink(); sink != nil {
 		pump.Add(sink)
 	}
 	entry.IO.Stdin, entry.IO.Stdout, entry.IO.Stderr = pump.Child()
@@ -124,16 +134,21 @@ func (e *Engine) enter(ctx context.Context, c *record.Container, state *record.S
 	if s.Stdin != nil {
 		go pump.Feed(s.Stdin)
 	}
+	with.heed(pump, proc.Signal)
 	ws, err := proc.Wait()
 	close(done)
 	pump.Finish(execGrace)
 	if err != nil {
 		return 125, err
 	}
+	code := ws.ExitStatus()
 	if ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
+		code = 128 + int(ws.Signal())
 	}
-	return ws.ExitStatus(), nil
+	if with.guest != nil {
+		with.guest.Farewell(code)
+	}
+	return code, nil
 }
 
 // entryOf describes the process to the isolation driver.

@@ -34,3 +34,5 @@ func (x *execution) ended(code int, err error) {
 	}
 	x.c.DropExec(x.id, x.lock)
 }
+
+func (x *execution) left() { happened(x.e, x.c, "exec_detach", "execID", x.id) }

@@ -34,6 +34,9 @@ type Attended struct {
 	Health func(status string)
 	// Pipe: the container may not write on when the reader of Stdout is gone.
 	Pipe bool
+
+	guest *stream.Guest
+	left  func() // the guest has, by its keys
 }
 
 // Foreground starts a container that does not run and is its monitor until it
@@ -107,6 +110,9 @@ func (l *life) relay(a *Attended, done <-chan struct{}) {
 }
 
 func (a *Attended) sink() *stream.Sink {
+	if a.guest != nil {
+		return a.guest.Sink()
+	}
 	s := sinkOf(a.Streams)
 	if s != nil {
 		s.Reader = a.Pipe

@@ -155,7 +155,8 @@ func (l *life) start(ctx context.Context) error {
 	if err := l.assemble(); err != nil {
 		return err
 	}
-	if err := l.streams(l.with.sink()); err != nil {
+	sink := l.with.sink()
+	if err := l.streams(sink); err != nil {
 		return err
 	}
 	b := l.bundle
@@ -174,7 +175,7 @@ func (l *life) start(ctx context.Context) error {
 		l.e.opt.Warn(w)
 	}
 	l.pump.Started(proc.Console())
-	return l.announce(proc)
+	return l.announce(proc, sink)
 }
 
 // describe finds the drivers and makes the spec.
@@ -357,7 +358,7 @@ func (l *life) streams(sink *stream.Sink) (err error) {
 }
 
 // announce makes it known that the container runs.
-func (l *life) announce(proc isolate.Process) error {
+func (l *life) announce(proc isolate.Process, sink *stream.Sink) error {
 	l.mu.Lock()
 	l.proc = proc
 	s := &l.state
@@ -377,6 +378,7 @@ func (l *life) announce(proc isolate.Process) error {
 	case err != nil:
 	case l.server == nil:
 		l.server, err = stream.Serve(l.c.RunDir, l.pump, l)
+		l.greet(sink)
 	default:
 		l.server.Join(l.pump)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"syscall"
 
 	"coracle/engine/record"
 	"coracle/engine/stream"
@@ -37,8 +36,8 @@ func (e *Engine) find(ctx context.Context, ref string) (*record.Container, recor
 	return c, s, nil
 }
 
-// Run starts a container and is its monitor until it ends. The container cannot
-// be detached from: it would lose its monitor.
+// Run starts a container and is its monitor until it ends. One that may be
+// detached from gets a monitor of its own, which stays with it.
 func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err error) {
 	c, state, err := e.find(ctx, ref)
 	if err != nil {
@@ -47,6 +46,9 @@ func (e *Engine) Run(ctx context.Context, ref string, s Streams) (code int, err 
 	if state.Running {
 		code, _, err := e.Attach(ctx, c.ID, s)
 		return code, err
+	}
+	if s.detachable(c.Config.Tty) {
+		return runApart(ctx, e, c, ref, s)
 	}
 	return attend(ctx, e, c, ref, &Attended{Streams: s, Pipe: true})
 }
@@ -99,39 +101,19 @@ func (e *Engine) Attach(ctx context.Context, ref string, s Streams) (code int, d
 	}
 	defer conn.Close()
 	happened(e, c, "attach")
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	if s.Size != nil && c.Config.Tty {
-		conn.Resize(s.Size())
-	}
-	done := make(chan struct{})
-	defer close(done)
-	go forward(s, c.Config.Tty, func(rows, cols uint16) { conn.Resize(rows, cols) }, func(n syscall.Signal) { conn.Signal(n) }, done)
-	left := make(chan struct{})
-	if s.Stdin != nil {
-		go func() {
-			_, err := io.Copy(struct{ io.Writer }{conn}, &stream.Detacher{R: s.Stdin, Keys: s.DetachKeys})
-			if errors.As(err, &stream.ErrDetached{}) {
-				close(left)
-				conn.Close()
-				return
-			}
-			if c.Config.StdinOnce || !c.Config.Tty {
-				conn.CloseStdin()
-			}
-		}()
-	}
-	code, ok, err := conn.Listen(orDiscard(s.Stdout), orDiscard(s.Stderr))
-	select {
-	case <-left:
+	return attached(ctx, e, c, conn, s)
+}
+
+// attached is a conversation with a container's monitor.
+func attached(ctx context.Context, e *Engine, c *record.Container, conn *stream.Client, s Streams) (code int, detached bool, err error) {
+	code, ending, err := converse(ctx, conn, s, c.Config.Tty, c.Config.StdinOnce || !c.Config.Tty)
+	switch {
+	case ending == left:
 		happened(e, c, "detach")
 		return 0, true, nil
-	default:
-	}
-	if err != nil || ok {
+	case err != nil || ending == told:
 		return code, false, err
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return 125, false, ctx.Err()
 	}
 	// The monitor died without a word.

@@ -63,7 +63,7 @@ func Restart(ctx context.Context, e *Engine, ref, signal string, timeout *int) e
 		}
 		happened(e, c, "stop")
 	}
-	if err := startLocked(ctx, e, c); err != nil {
+	if err := startLocked(ctx, e, c, errand{ID: c.ID}); err != nil {
 		return err
 	}
 	happened(e, c, "restart")

@@ -119,6 +119,12 @@ func (c *Client) Resize(rows, cols uint16) error {
 // Signal sends a signal to the process.
 func (c *Client) Signal(sig syscall.Signal) error { return c.send(frameSignal, []byte{byte(sig)}) }
 
+// Leave says that the keys to detach were typed, and leaves.
+func (c *Client) Leave() {
+	_ = c.send(frameLeave, nil)
+	c.Close()
+}
+
 // Listen writes output to stdout and stderr until the process has ended. ok is
 // false when the monitor died without a word.
 func (c *Client) Listen(stdout, stderr io.Writer) (code int, ok bool, err error) {

@@ -21,6 +21,7 @@ const (
 	frameInEOF  = 'e' // end of stdin
 	frameSize   = 'r' // rows and columns, two bytes each
 	frameSignal = 's' // one byte
+	frameLeave  = 'd' // the client leaves by its keys
 	frameOut    = 'o'
 	frameErr    = 'x'
 	frameExit   = 'c' // exit code, four bytes; the last one
@@ -166,7 +167,12 @@ func (s *Server) client(c net.Conn) {
 		}
 		pump.Add(sink)
 	}
-	s.listen(r, req, pump)
+	s.host(c, r, req, pump, sink)
+}
+
+// host serves a client until it leaves.
+func (s *Server) host(c net.Conn, r *bufio.Reader, req Request, pump *Pump, sink *Sink) {
+	listen(r, req, pump, s.owner.Signal)
 	s.mu.Lock()
 	_, ours := s.conns[c]
 	s.mu.Unlock()
@@ -203,12 +209,13 @@ func reply(c net.Conn, a Answer) {
 	}
 }
 
-// listen takes what the client sends, until it leaves.
-func (s *Server) listen(r *bufio.Reader, req Request, pump *Pump) {
+// listen takes what the client sends, until it leaves; byKeys, if it said that it
+// would.
+func listen(r *bufio.Reader, req Request, pump *Pump, signal func(syscall.Signal) error) (byKeys bool) {
 	for {
 		kind, data, err := readFrame(r)
 		if err != nil {
-			return
+			return byKeys
 		}
 		switch kind {
 		case frameIn:
@@ -225,8 +232,10 @@ func (s *Server) listen(r *bufio.Reader, req Request, pump *Pump) {
 			}
 		case frameSignal:
 			if len(data) == 1 {
-				s.owner.Signal(syscall.Signal(data[0]))
+				signal(syscall.Signal(data[0]))
 			}
+		case frameLeave:
+			byKeys = true
 		}
 	}
 }
@@ -253,12 +262,17 @@ func (s *Server) Part(code int) {
 	s.conns, s.pump = map[net.Conn]*sync.Mutex{}, nil
 	s.mu.Unlock()
 	for c, lock := range conns {
-		c.SetWriteDeadline(time.Now().Add(farewell))
-		var data [4]byte
-		binary.BigEndian.PutUint32(data[:], uint32(code))
-		frames{c, lock, frameExit}.Write(data[:])
-		c.Close()
+		farewellTo(c, lock, code)
 	}
+}
+
+// farewellTo is the last that a client hears.
+func farewellTo(c net.Conn, lock *sync.Mutex, code int) {
+	c.SetWriteDeadline(time.Now().Add(farewell))
+	var data [4]byte
+	binary.BigEndian.PutUint32(data[:], uint32(code))
+	frames{c, lock, frameExit}.Write(data[:])
+	c.Close()
 }
 
 // Close is Part, and the end of the server.

@@ -1,6 +1,8 @@
 package command
 
 import (
+	"errors"
+
 	"coracle/engine"
 
 	"github.com/moby/moby/api/types/container"
@@ -14,7 +16,7 @@ func newExec(t *tool) *verb {
 		ArgsUsage: "CONTAINER COMMAND [ARG...]",
 		Flags: []cli.Flag{
 			toggle("detach", "d", "Detached mode: run command in the background"),
-			text("detach-keys", "", "Override the key sequence for detaching a container"),
+			detachKeysFlag(),
 			list("env", "e", "Set environment variables"),
 			list("env-file", "", "Read in a file of environment variables"),
 			toggle("interactive", "i", "Keep STDIN open even if not attached"),
@@ -63,5 +65,13 @@ func (t *tool) exec(c *cli.Context, v *verb) error {
 	}
 	defer restore()
 	code, err := eng.Exec(c.Context, c.Args().First(), req, s)
+	return leaving(code, err)
+}
+
+// leaving is ended, where Docker's CLI has leaving by the keys as an error.
+func leaving(code int, err error) error {
+	if errors.Is(err, engine.ErrDetached) {
+		return coded{err, 1}
+	}
 	return ended(code, err)
 }

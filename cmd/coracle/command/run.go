@@ -18,10 +18,12 @@ func newRun(t *tool) *verb {
 		Usage:     "Create and run a new container from an image",
 		ArgsUsage: "IMAGE [COMMAND] [ARG...]",
 		Description: "In the foreground the container's first process is coracle's own child: signals are\n" +
-			"passed on to it, and its exit code is coracle's. The image box is always there.",
+			"passed on to it, and its exit code is coracle's. With -it at a terminal it can be\n" +
+			"left by the keys (ctrl-p ctrl-q) and is another process's child. The image box is\n" +
+			"always there.",
 		Flags: append(containerFlags(),
 			toggle("detach", "d", "Run container in background and print container ID"),
-			sigProxyFlag(), readyFlag(),
+			detachKeysFlag(), sigProxyFlag(), readyFlag(),
 		),
 	}
 	v.Action = func(c *cli.Context) error { return t.runContainer(c, v) }
@@ -71,6 +73,10 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	} else if err := t.checkTerminal(o.Config.AttachStdin, o.Config.Tty); err != nil {
 		return err
 	}
+	keys, err := v.detachKeys(c)
+	if err != nil {
+		return err
+	}
 	h, err := runHerald(t, c, v, &o)
 	if err != nil {
 		return err
@@ -88,7 +94,7 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	}
 	s, restore, err := t.streams(attachment{
 		stdin: o.Config.AttachStdin, stdout: o.Config.AttachStdout, stderr: o.Config.AttachStderr,
-		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"),
+		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
 	})
 	if err != nil {
 		return err
@@ -97,6 +103,9 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	if h == nil {
 		code, err := eng.Run(c.Context, id, s)
 		return ended(code, err)
+	}
+	if c.IsSet("detach-keys") {
+		t.warn("--detach-keys: a supervisor watches, and coracle stays")
 	}
 	if err := heralded(c.Context, eng, id, h); err != nil {
 		return err
@@ -169,13 +178,18 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 	return id, eng, cid.write(id)
 }
 
+func detachKeysFlag() cli.Flag {
+	return text("detach-keys", "", "Override the key sequence for detaching a container")
+}
+
+// detachKeys are those of the flag, the user's configuration or Docker's.
 func (v *verb) detachKeys(c *cli.Context) ([]byte, error) {
 	value := c.String("detach-keys")
 	if value == "" {
 		value = configured("detachKeys")
 	}
 	if value == "" {
-		return nil, nil
+		return []byte{'p' - 'a' + 1, 'q' - 'a' + 1}, nil
 	}
 	keys, err := opts.Keys(value)
 	if err != nil {

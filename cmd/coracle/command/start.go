@@ -16,6 +16,7 @@ func newStart(t *tool) *verb {
 		ArgsUsage: "CONTAINER [CONTAINER...]",
 		Flags: []cli.Flag{
 			toggle("attach", "a", "Attach STDOUT/STDERR and forward signals"),
+			detachKeysFlag(),
 			toggle("interactive", "i", "Attach container's STDIN"),
 		},
 	}
@@ -28,12 +29,16 @@ func newStart(t *tool) *verb {
 		if c.NArg() > 1 {
 			return errors.New("you cannot start and attach multiple containers at once")
 		}
-		return t.startAttached(c)
+		return t.startAttached(c, v)
 	}
 	return v
 }
 
-func (t *tool) startAttached(c *cli.Context) error {
+func (t *tool) startAttached(c *cli.Context, v *verb) error {
+	keys, err := v.detachKeys(c)
+	if err != nil {
+		return err
+	}
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func (t *tool) startAttached(c *cli.Context) error {
 	}
 	a := attachment{
 		stdin:  c.Bool("interactive") && info.Config.OpenStdin,
-		stdout: true, stderr: true, terminal: info.Config.Tty, signals: true,
+		stdout: true, stderr: true, terminal: info.Config.Tty, signals: true, keys: keys,
 	}
 	if err := t.checkTerminal(a.stdin, a.terminal); err != nil {
 		return err
@@ -65,7 +70,7 @@ func newAttach(t *tool) *verb {
 		Usage:     "Attach local standard input, output, and error streams to a running container",
 		ArgsUsage: "CONTAINER",
 		Flags: []cli.Flag{
-			text("detach-keys", "", "Override the key sequence for detaching a container"),
+			detachKeysFlag(),
 			toggle("no-stdin", "", "Do not attach STDIN"),
 			sigProxyFlag(),
 		},
@@ -91,9 +96,6 @@ func (t *tool) attach(c *cli.Context, v *verb) error {
 		stdin:  info.Config.OpenStdin && !c.Bool("no-stdin"),
 		stdout: true, stderr: true, terminal: info.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
 	}
-	if a.keys == nil {
-		a.keys = []byte{'p' - 'a' + 1, 'q' - 'a' + 1}
-	}
 	if err := t.checkTerminal(a.stdin, a.terminal); err != nil {
 		return err
 	}
@@ -102,6 +104,9 @@ func (t *tool) attach(c *cli.Context, v *verb) error {
 		return err
 	}
 	defer restore()
-	code, _, err := eng.Attach(c.Context, c.Args().First(), s)
-	return ended(code, err)
+	code, detached, err := eng.Attach(c.Context, c.Args().First(), s)
+	if detached {
+		err = engine.ErrDetached
+	}
+	return leaving(code, err)
 }

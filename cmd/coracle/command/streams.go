@@ -49,7 +49,6 @@ func (o Stdio) streams(a attachment) (s engine.Streams, restore func(), err erro
 			}
 		})
 	}
-	s.DetachKeys = a.keys
 	if a.stdout {
 		s.Stdout = o.Out
 	}
@@ -64,7 +63,7 @@ func (o Stdio) streams(a attachment) (s engine.Streams, restore func(), err erro
 				return s, restore, err
 			}
 			undo = append(undo, raw.restore)
-			s.Terminal = true
+			s.Terminal, s.DetachKeys = true, a.keys
 		}
 	}
 	if a.terminal {

@@ -48,8 +48,6 @@ func missing(name string) string {
 		return "no driver of devices is there to give them: name the nodes with --device"
 	case "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
 		return "nothing serves it"
-	case "detach-keys":
-		return "in the foreground coracle is the container's parent and stays: use run -d, then attach"
 	case "platform":
 		return "it is done for all platforms"
 	case "disable-content-trust":
