@@ -79,19 +79,15 @@ func mounts(c *record.Container, layer string) bool {
 // heldLayers are those that containers have without a snapshot that stands on them:
 // as their root (record.Container.View), and as mounts.
 func heldLayers(e *Engine) (map[string]bool, error) {
-	ids, _, err := e.store.IDs()
-	if err != nil {
+	var failed error
+	all, err := e.store.Drafts(func(name string, err error) {
+		failed = errors.Join(failed, fmt.Errorf("layers that container %s needs: %w", name, err))
+	})
+	if err = errors.Join(err, failed); err != nil {
 		return nil, err
 	}
 	held := map[string]bool{}
-	for _, id := range ids {
-		c, err := e.store.Load(id)
-		if errors.Is(err, record.ErrNotFound) {
-			continue // removed meanwhile
-		}
-		if err != nil {
-			return nil, fmt.Errorf("layers that container %s needs: %w", id[:12], err)
-		}
+	for _, c := range all {
 		held[c.Layer] = true
 		for _, m := range c.Mounts {
 			held[m.Layer] = true

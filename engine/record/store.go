@@ -246,8 +246,15 @@ func (s *Store) All() ([]*Container, error) {
 }
 
 // Drafts loads every container that can be read, those that are being made too.
-func (s *Store) Drafts() ([]*Container, error) {
-	ids, remains, err := s.IDs()
+// Of one that is whole and cannot, unreadable gets the error, if it is not nil.
+func (s *Store) Drafts(unreadable func(name string, err error)) ([]*Container, error) {
+	var ids, remains []string
+	// A draft that is given its name now could be missed under both: a directory
+	// that changes may be read without what was renamed in it (readdir, POSIX).
+	err := s.names(func() (err error) {
+		ids, remains, err = s.IDs()
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -262,6 +269,8 @@ func (s *Store) Drafts() ([]*Container, error) {
 		}
 		if err == nil {
 			all = append(all, c)
+		} else if unreadable != nil && !errors.Is(err, ErrNotFound) && !strings.HasPrefix(name, makingPrefix) {
+			unreadable(name, err)
 		}
 	}
 	return all, nil

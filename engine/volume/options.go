@@ -77,7 +77,7 @@ func (s *Store) Unmount(c *record.Container) error {
 		return nil
 	}
 	return locked(s.dir, func() error {
-		others, err := s.records.Drafts()
+		others, err := s.records.Drafts(nil)
 		if err != nil {
 			return err
 		}

@@ -264,7 +264,7 @@ func (s *Store) clean(ctx context.Context, name string) {
 
 // Users are the containers that use each volume, by its name.
 func (s *Store) Users() (map[string][]string, error) {
-	list, err := s.records.Drafts()
+	list, err := s.records.Drafts(nil)
 	if err != nil {
 		return nil, err
 	}
