@@ -46,7 +46,11 @@ func (m *Manager) checkLinks(c *record.Container) error {
 		}
 	}
 	if es := c.Networks[primary]; es != nil && primary != objects.Bridge {
-		es.Links = slices.Compact(append(es.Links, c.HostConfig.Links...))
+		for _, l := range c.HostConfig.Links {
+			if !slices.Contains(es.Links, l) {
+				es.Links = append(es.Links, l)
+			}
+		}
 	}
 	return nil
 }

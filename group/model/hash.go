@@ -64,3 +64,20 @@ func Hash(s *types.ServiceConfig) (string, error) {
 	b.WriteString("}")
 	return digest.FromBytes(b.Bytes()).Encoded(), nil
 }
+
+// digestOf is the digest by which docker compose knows a network again.
+func digestOf(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "" // of structures that were read from text
+	}
+	return digest.FromBytes(data).Encoded()
+}
+
+// volumeHash is a volume's, with the driver written out.
+func volumeHash(v types.VolumeConfig) string {
+	if v.Driver == "" {
+		v.Driver = "local"
+	}
+	return digestOf(v)
+}

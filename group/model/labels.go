@@ -46,7 +46,7 @@ func Labels(p *load.Project, s *types.ServiceConfig, number int, imageID string)
 	l[LabelProject] = p.Name
 	l[LabelService] = s.Name
 	l[LabelHash] = hash
-	l[LabelDepends] = Depends(s.DependsOn)
+	l[LabelDepends] = Depends(present(p, s.DependsOn))
 	l[LabelDirectory] = p.WorkingDir
 	l[LabelFiles] = strings.Join(p.ComposeFiles, ",")
 	l[LabelVersion] = version.Version
@@ -63,6 +63,17 @@ func Labels(p *load.Project, s *types.ServiceConfig, number int, imageID string)
 		l[LabelOneoff] = "True"
 	}
 	return l, nil
+}
+
+// present leaves out what a service could do without and is not there.
+func present(p *load.Project, d types.DependsOnConfig) types.DependsOnConfig {
+	out := types.DependsOnConfig{}
+	for name, dep := range d {
+		if _, ok := p.Services[name]; ok || dep.Required {
+			out[name] = dep
+		}
+	}
+	return out
 }
 
 // Depends is the label that says what a service waits for.

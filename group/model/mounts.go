@@ -169,15 +169,15 @@ func file(p *load.Project, ref types.FileReferenceConfig, o types.FileObjectConf
 	return nil
 }
 
-func resourceLabels(p *load.Project, own types.Labels, kind, key string) map[string]string {
+func resourceLabels(p *load.Project, own types.Labels, kind, key, hash string) map[string]string {
 	l := map[string]string{}
 	maps.Copy(l, own)
-	l[kind], l[LabelProject], l[LabelVersion] = key, p.Name, version.Version
+	l[kind], l[LabelProject], l[LabelVersion], l[LabelHash] = key, p.Name, version.Version, hash
 	return l
 }
 
 // Volume is how a project's volume is to be made.
 func Volume(p *load.Project, key string) volume.CreateRequest {
 	v := p.Volumes[key]
-	return volume.CreateRequest{Name: v.Name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: resourceLabels(p, v.Labels, LabelVolume, key)}
+	return volume.CreateRequest{Name: v.Name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: resourceLabels(p, v.Labels, LabelVolume, key, volumeHash(v))}
 }

@@ -23,7 +23,7 @@ type scene struct {
 	// "running", or "exited" and the exit code.
 	states map[string]string
 	logs   map[string]string // what a service's log holds, at last
-	only   string            // "wired": it needs networks; "services": and their tree
+	only   string            // "services": it needs their tree; "ids": of several users; "namespaces"
 	then   func(p *played)
 }
 
@@ -31,8 +31,7 @@ type scene struct {
 type played struct {
 	*machine
 	scene
-	wired bool     // there are networks
-	file  []string // the words before the command
+	file []string // the words before the command
 }
 
 // compose runs a command of the scene's project.
@@ -60,31 +59,31 @@ func scenes() []scene {
 		{dir: "restart", states: up("flaky-1"), logs: map[string]string{"flaky": "run 3"}},
 		{dir: "health", states: up("db-1", "web-1"), logs: map[string]string{"web": "up"}},
 		{dir: "limits", states: up("old-1", "new-1"), logs: map[string]string{"new": "512"}},
-		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "root"},
+		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "ids"},
 		{dir: "envfile", states: up("app-1"), logs: map[string]string{"app": "file service through"}},
 		{dir: "anchors", states: up("one-1", "two-1")},
 		{dir: "networks", states: up("proxy-1", "app-1", "db-1"), then: isolated},
 		{dir: "shared", states: up("app-1", "sidecar-1"), only: "namespaces"},
 		{dir: "hooks", states: up("app-1"), then: hooksRan},
 		{dir: "links", states: up("db-1", "app-1")},
-		{dir: "ports", states: up("web-1"), only: "wired"},
+		{dir: "ports", states: up("web-1")},
 		{dir: "optional", states: map[string]string{"app-1": "running", "warm-1": "exited 4"}},
 		{dir: "logging", states: up("talker-1"), logs: map[string]string{"talker": "out 5|err 5"}},
 		{dir: "rolling", states: up("web-1", "web-2", "web-3", "web-4"), then: rolledOn},
 		{dir: "naming", states: up("e2e-own-container")},
 		{dir: "postgres", states: map[string]string{"db-1": "running", "init-1": "exited 0", "app-1": "running"},
-			env: []string{"DB=127.0.0.1"}, logs: map[string]string{"app": "42"}, only: "services root"},
-		{dir: "redis", states: up("redis-1", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5"), env: []string{"REDIS=127.0.0.1"}, only: "services"},
-		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "wired services", then: balanced},
+			logs: map[string]string{"app": "42"}, only: "services ids"},
+		{dir: "redis", states: up("redis-1", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5"), only: "services"},
+		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "services", then: balanced},
 	}
 }
 
 // composeRungs are the stacks that every file runs on.
 func composeRungs() []rung {
 	return []rung{
-		{name: "namespaces", backend: "isolation=namespaces,rootfs=overlay"},
-		{name: "user", backend: "isolation=userns", uid: ordinary},
-		{name: "chroot+copy", backend: "isolation=chroot,rootfs=copy", fs: "tmpfs"},
+		{name: "namespaces+bridge", backend: "isolation=namespaces,rootfs=overlay,wiring=bridge"},
+		{name: "user+netstack", backend: "isolation=userns,wiring=netstack", uid: ordinary},
+		{name: "chroot+copy+hostports", backend: "isolation=chroot,rootfs=copy,wiring=hostports", fs: "tmpfs"},
 	}
 }
 
@@ -99,32 +98,27 @@ func TestComposeFiles(t *testing.T) {
 				dir = loopFS(t, r.fs, 3000)
 			}
 			m := newMachine(t, dir, r.backend, r.uid)
+			m.settled()
 			tree := filepath.Join(filepath.Dir(debian), servicesTree)
 			_, err := os.Stat(tree)
 			services := err == nil
 			if services {
 				m.ok("import", tree, "services")
 			}
-			// Where there are no networks all are on the host's, and find each other there.
-			wired := r.name == "namespaces"
+			ids := r.uid == 0 || m.try("run", "--rm", "--user", "1000", "box", "true").code == 0
 			for _, s := range scenes() {
-				if wired {
-					s.env = nil
-				}
 				t.Run(s.dir, func(t *testing.T) {
 					switch {
 					case strings.Contains(s.only, "services") && !services:
 						t.Skip("needs build/services.tar: internal/needs/install.sh makes it")
-					case strings.Contains(s.only, "wired") && !wired:
-						t.Skip("needs networks")
-					case strings.Contains(s.only, "root") && r.uid != 0:
-						t.Skip("needs root: its IDs are not mapped")
+					case strings.Contains(s.only, "ids") && !ids:
+						t.Skip("needs several IDs: newuidmap, /etc/subuid")
 					case s.only == "namespaces" && strings.Contains(r.name, "chroot"):
 						t.Skip("needs namespaces to share")
 					}
 					n := *m
 					n.t = t
-					n.play(s, wired)
+					n.play(s)
 				})
 			}
 		})
@@ -132,15 +126,14 @@ func TestComposeFiles(t *testing.T) {
 }
 
 // play brings a scene up, twice, and down.
-func (m *machine) play(s scene, wired bool) {
+func (m *machine) play(s scene) {
 	t := m.t
 	t.Helper()
 	dir := filepath.Join(m.dir, "files", s.dir)
 	if out, err := exec.Command("sh", "-c", "mkdir -p '"+filepath.Dir(dir)+"' && rm -rf '"+dir+"' && cp -r 'testdata/compose/"+s.dir+"' '"+dir+"' && chmod -R a+rX '"+m.dir+"/files'").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	m.extra = append(slices.Clone(m.extra), s.env...)
-	p := &played{machine: m, scene: s, wired: wired}
+	p := &played{machine: m, scene: s}
 	p.file = []string{"compose", "--progress", "plain", "-p", "e2e-" + s.dir, "-f", dir + "/compose.yaml"}
 	if over := dir + "/compose.override.yaml"; exists(over) {
 		p.file = append(p.file, "-f", over)
@@ -318,9 +311,6 @@ func rolledOn(p *played) {
 
 // isolated: who shares a network finds the other by name, and nobody else does.
 func isolated(p *played) {
-	if !p.wired {
-		return
-	}
 	for _, tc := range []struct {
 		from, to string
 		found    bool
@@ -332,11 +322,14 @@ func isolated(p *played) {
 	}
 }
 
-// balanced: the proxy reaches replicas by their service's name.
+// balanced: the proxy reaches every replica by their service's name.
 func balanced(p *played) {
-	until(p.t, "an answer through nginx", func() bool {
-		r := p.try(p.compose("exec", "-T", "backend", "wget", "-q", "-O", "-", "http://proxy:18301/")...)
-		return r.code == 0 && len(strings.TrimSpace(r.out)) == 12
+	seen := map[string]bool{}
+	until(p.t, "answers of three replicas through nginx", func() bool {
+		if r := p.try(p.compose("exec", "-T", "backend", "wget", "-q", "-O", "-", "http://proxy:18301/")...); r.code == 0 {
+			seen[strings.TrimSpace(r.out)] = true
+		}
+		return len(seen) == 3
 	})
 	p.is("127.0.0.1:18301", p.compose("port", "proxy", "18301")...)
 }

@@ -71,6 +71,8 @@ type machine struct {
 	uid     int
 	// wrap is put before the binary: a program that takes something away.
 	wrap []string
+	// changes: wrap becomes the user.
+	changes bool
 	// extra are more variables of its environment.
 	extra []string
 }
@@ -133,6 +135,42 @@ func (m *machine) leavesNothing() {
 	}
 }
 
+// settled makes the machine's user one whom the host knows: with sub-IDs, and who
+// may open /dev/net/tun, as udev's rules let everyone. The files that say so are
+// seen by its commands alone.
+func (m *machine) settled() {
+	m.t.Helper()
+	if m.uid == 0 {
+		return
+	}
+	dir, user := m.dir+".host", strconv.Itoa(m.uid)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	script := "set -e\n"
+	if i, err := os.Stat("/dev/net/tun"); err == nil && i.Mode()&6 != 6 {
+		if err := syscall.Mknod(dir+"/tun", syscall.S_IFCHR, 10<<8|200); err != nil {
+			m.t.Fatal(err)
+		}
+		os.Chmod(dir+"/tun", 0o666)
+		script += "mount --bind \"$0\"/tun /dev/net/tun\n"
+	}
+	for name, line := range map[string]string{
+		"passwd": "boatman:x:" + user + ":" + user + "::/:/bin/sh", "subuid": "boatman:2000000:65536", "subgid": "boatman:2000000:65536",
+	} {
+		was, err := os.ReadFile("/etc/" + name)
+		if err != nil {
+			continue
+		}
+		if err := os.WriteFile(dir+"/"+name, []byte(line+"\n"+string(was)), 0o644); err != nil {
+			m.t.Fatal(err)
+		}
+		script += "mount --bind \"$0\"/" + name + " /etc/" + name + "\n"
+	}
+	m.changes = true
+	m.wrap = append([]string{"unshare", "-m", "sh", "-c", script + "exec setpriv --reuid " + user + " --regid " + user + ` --clear-groups -- "$@"`, dir}, m.wrap...)
+}
+
 type result struct {
 	out, err string
 	code     int
@@ -151,7 +189,7 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 		"CORACLE_ROOT=" + m.dir + "/root", "CORACLE_RUN=" + m.dir + "/run",
 	}
 	cmd.Env = append(cmd.Env, m.extra...)
-	if m.uid != 0 {
+	if m.uid != 0 && !m.changes {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(m.uid), Gid: uint32(m.uid)}}
 	}
 	return cmd

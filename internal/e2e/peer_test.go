@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"coracle/group/model"
+
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
 )
 
 // peer is docker compose with a daemon of the test's own.
@@ -23,8 +27,8 @@ type peer struct {
 	env    []string
 }
 
-// newPeer starts dockerd on a socket and a directory of its own, without
-// networks: it must not touch the host's rules.
+// newPeer starts dockerd on a socket and a directory of its own. Its networks are
+// in the tests' own network namespace.
 func newPeer(t *testing.T) *peer {
 	t.Helper()
 	plugin := filepath.Join(filepath.Dir(debian), "compose", "docker-compose")
@@ -39,7 +43,7 @@ func newPeer(t *testing.T) *peer {
 	}
 	sock := "unix://" + dir + "/docker.sock"
 	cmd := exec.Command("/usr/sbin/dockerd", "-H", sock, "--data-root", dir+"/data", "--exec-root", dir+"/run", "--pidfile", dir+"/pid",
-		"--bridge=none", "--iptables=false", "--ip6tables=false", "--config-file", dir+"/none.json", "--storage-driver", "vfs")
+		"--config-file", dir+"/none.json")
 	os.WriteFile(dir+"/none.json", []byte("{}"), 0o644)
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	var said bytes.Buffer
@@ -90,108 +94,181 @@ func TestAsDockerCompose(t *testing.T) {
 	if _, err := p.docker("load", "-i", archive); err != nil {
 		t.Fatal(err)
 	}
-	// On the host's network in both: networks are another test's.
-	host := filepath.Join(m.dir, "host.yaml")
-	for _, dir := range []string{"migration", "scaled", "secrets", "extends", "volumes", "limits", "process", "envfile", "anchors", "health", "hooks", "logging", "restart"} {
-		t.Run(dir, func(t *testing.T) {
-			n := *m
-			n.t = t
-			file := []string{"compose", "--progress", "quiet", "-p", "peer-" + dir, "-f", "testdata/compose/" + dir + "/compose.yaml"}
-			var services string
-			cwd, _ := os.Getwd()
-			for i, w := range file {
-				if strings.HasPrefix(w, "testdata") {
-					file[i] = filepath.Join(cwd, w)
-				}
+	if tree := filepath.Join(filepath.Dir(debian), servicesTree); exists(tree) {
+		m.ok("import", tree, "services")
+		if _, err := p.docker("import", tree, "services"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range scenes() {
+		t.Run(s.dir, func(t *testing.T) {
+			if strings.Contains(s.only, "services") && m.try("image", "inspect", "services").code != 0 {
+				t.Skip("needs build/services.tar: internal/needs/install.sh makes it")
 			}
-			services = n.ok(append(slices.Clone(file), "config", "--services")...)
-			text := "services:\n"
-			for _, s := range strings.Fields(services) {
-				text += "  " + s + ": {network_mode: host}\n"
-			}
-			if strings.Contains(services, "app") && dir == "process" {
-				text = "services: {app: {network_mode: host, hostname: !reset null, init: !reset null}}\n"
-			}
-			if err := os.WriteFile(host, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			file = append(file, "-f", host)
-			n.ok(append(slices.Clone(file), "up", "-d")...)
-			defer n.try(append(slices.Clone(file), "down", "-v", "-t", "1")...)
-			if _, err := p.run(p.plugin, append(slices.Clone(file[1:]), "up", "-d")...); err != nil {
-				t.Fatal(err)
-			}
-			defer p.run(p.plugin, append(slices.Clone(file[1:]), "down", "-v", "-t", "1")...)
-			ours, theirs := n.inspected("peer-"+dir), p.inspected("peer-"+dir)
-			for _, name := range sortedKeys(ours, theirs) {
-				if ours[name] == nil || theirs[name] == nil {
-					t.Errorf("container %s: ours %t, docker compose's %t", name, ours[name] != nil, theirs[name] != nil)
-					continue
-				}
-				for _, line := range fields("", facts(ours[name]), facts(theirs[name])) {
-					t.Errorf("%s%s", name, line)
-				}
-			}
+			n, q := *m, *p
+			n.t, q.t = t, t
+			n.beside(&q, s)
 		})
 	}
 }
 
-func sortedKeys(a, b map[string]*container.InspectResponse) []string {
-	var keys []string
-	for k := range a {
-		keys = append(keys, k)
+// beside brings a scene up by both and compares what became of it. Not at once:
+// both may publish the same ports.
+func (m *machine) beside(p *peer, s scene) {
+	t := m.t
+	project := "peer-" + s.dir
+	dir, err := filepath.Abs("testdata/compose/" + s.dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for k := range b {
-		if a[k] == nil {
-			keys = append(keys, k)
+	file := []string{"compose", "--progress", "quiet", "-p", project, "-f", dir + "/compose.yaml"}
+	if over := dir + "/compose.override.yaml"; exists(over) {
+		file = append(file, "-f", over)
+	}
+	down := []string{"down", "-v", "-t", "1"}
+	var seen [2]outcome
+	for i, run := range []func(args ...string) (string, error){
+		func(args ...string) (string, error) { return m.ok(args...), nil },
+		func(args ...string) (string, error) {
+			if args[0] == "compose" {
+				return p.run(p.plugin, args[1:]...)
+			}
+			return p.docker(args...)
+		},
+	} {
+		func() {
+			defer run(append(slices.Clone(file), down...)...)
+			if _, err := run(append(slices.Clone(file), "up", "-d")...); err != nil {
+				t.Fatal(err)
+			}
+			// What ends and what crashes does so in time.
+			for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+				seen[i] = look(t, run, project)
+				if seen[i].settled(project, s.states) || time.Now().After(end) {
+					return
+				}
+			}
+		}()
+	}
+	for _, line := range fields("", seen[0].facts(), seen[1].facts()) {
+		t.Errorf("%s", line)
+	}
+}
+
+// outcome is what there is of a project.
+type outcome struct {
+	containers map[string]*container.InspectResponse
+	networks   []network.Inspect
+	volumes    []volume.Volume
+}
+
+func look(t *testing.T, run func(args ...string) (string, error), project string) outcome {
+	t.Helper()
+	o := outcome{containers: map[string]*container.InspectResponse{}}
+	var list []container.InspectResponse
+	ask(t, run, project, []string{"ps", "-aq"}, []string{"inspect"}, &list)
+	for i := range list {
+		o.containers[strings.TrimPrefix(list[i].Name, "/")] = &list[i]
+	}
+	ask(t, run, project, []string{"network", "ls", "-q"}, []string{"network", "inspect"}, &o.networks)
+	ask(t, run, project, []string{"volume", "ls", "-q"}, []string{"volume", "inspect"}, &o.volumes)
+	return o
+}
+
+// ask lists what has the project's label and inspects it.
+func ask(t *testing.T, run func(args ...string) (string, error), project string, list, inspect []string, into any) {
+	t.Helper()
+	ids, err := run(append(list, "--filter", "label=com.docker.compose.project="+project)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids == "" {
+		return
+	}
+	text, err := run(append(inspect, strings.Fields(ids)...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// docker compose passes ranges on that Docker does not read as such.
+	text = strings.Replace(text, `"8000-8002": {}`, `"8000/tcp": {}, "8001/tcp": {}, "8002/tcp": {}`, 1)
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+}
+
+// settled tells whether the containers are as the scene says.
+func (o outcome) settled(project string, states map[string]string) bool {
+	for name, want := range states {
+		c := o.containers[project+"-"+name]
+		if c == nil {
+			c = o.containers[name]
+		}
+		if c == nil {
+			return false
+		}
+		got := string(c.State.Status)
+		if got == "exited" {
+			got = fmt.Sprintf("exited %d", c.State.ExitCode)
+		}
+		if got != want {
+			return false
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	return true
 }
 
-func (m *machine) inspected(project string) map[string]*container.InspectResponse {
-	return parsed(m.t, func(args ...string) (string, error) { return m.ok(args...), nil }, project)
+// facts are what a Compose file decides.
+func (o outcome) facts() any {
+	all := map[string]any{}
+	for name, c := range o.containers {
+		all["container "+name] = facts(c)
+	}
+	for _, n := range o.networks {
+		all["network "+n.Name] = map[string]any{"Labels": labels(n.Labels), "Driver": n.Driver, "Internal": n.Internal, "Attachable": n.Attachable, "IPv6": n.EnableIPv6, "Scope": n.Scope, "IPAM": n.IPAM.Driver}
+	}
+	for _, v := range o.volumes {
+		all["volume "+v.Name] = map[string]any{"Labels": labels(v.Labels), "Driver": v.Driver, "Options": v.Options, "Scope": v.Scope}
+	}
+	text, _ := json.Marshal(all)
+	for name, c := range o.containers {
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte(c.ID), []byte(name)), []byte(c.ID[:12]), []byte(name))
+	}
+	var out any
+	json.Unmarshal(text, &out)
+	return out
 }
 
-func (p *peer) inspected(project string) map[string]*container.InspectResponse {
-	return parsed(p.t, p.docker, project)
-}
-
-func parsed(t *testing.T, run func(args ...string) (string, error), project string) map[string]*container.InspectResponse {
-	t.Helper()
-	ids, err := run("ps", "-aq", "--filter", "label=com.docker.compose.project="+project)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := run(append([]string{"inspect"}, strings.Fields(ids)...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []container.InspectResponse
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		t.Fatal(err)
-	}
-	out := map[string]*container.InspectResponse{}
-	for i := range list {
-		out[list[i].Name] = &list[i]
+// labels are those without what is the program's own.
+func labels(all map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range all {
+		if k != model.LabelVersion && k != model.LabelImage {
+			out[k] = v
+		}
 	}
 	return out
+}
+
+// attached is what was asked of a container's networks, by name.
+func attached(i *container.InspectResponse) map[string]any {
+	all := map[string]any{}
+	for name, e := range i.NetworkSettings.Networks {
+		aliases := slices.DeleteFunc(slices.Clone(e.Aliases), func(a string) bool { return strings.HasPrefix(i.ID, a) || a == i.Config.Hostname })
+		slices.Sort(aliases)
+		slices.Sort(e.Links)
+		all[name] = map[string]any{"Aliases": slices.Compact(aliases), "Links": e.Links, "IPAM": e.IPAMConfig, "Options": e.DriverOpts, "Address": e.IPAddress.IsValid()}
+	}
+	return all
 }
 
 // facts are what a Compose file decides of a container.
 func facts(i *container.InspectResponse) map[string]any {
 	c, h := i.Config, i.HostConfig
-	labels := map[string]string{}
-	for k, v := range c.Labels {
-		switch strings.TrimPrefix(k, "com.docker.compose.") {
-		case "version", "image":
-		default:
-			labels[k] = v
-		}
-	}
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = "no" // Docker keeps that nothing was said, and means the same
+	}
+	if h.NetworkMode.IsContainer() {
+		delete(c.Labels, model.LabelHash) // the other's ID is in it
 	}
 	slices.Sort(c.Env)
 	slices.Sort(h.Binds)
@@ -210,12 +287,14 @@ func facts(i *container.InspectResponse) map[string]any {
 	}
 	slices.Sort(mounts)
 	data := map[string]any{
-		"Labels": labels, "Cmd": c.Cmd, "Entrypoint": c.Entrypoint, "Env": c.Env, "User": c.User, "WorkingDir": c.WorkingDir,
+		"Labels": labels(c.Labels), "Cmd": c.Cmd, "Entrypoint": c.Entrypoint, "Env": c.Env, "User": c.User, "WorkingDir": c.WorkingDir,
 		"StopSignal": c.StopSignal, "StopTimeout": c.StopTimeout, "Tty": c.Tty, "Healthcheck": c.Healthcheck, "Image": c.Image,
 		"Binds": h.Binds, "Mounts": mounts, "Restart": h.RestartPolicy, "Memory": h.Memory, "NanoCPUs": h.NanoCPUs,
 		"Pids": h.PidsLimit, "Reservation": h.MemoryReservation, "Ulimits": h.Ulimits, "CapAdd": h.CapAdd, "CapDrop": h.CapDrop,
 		"Tmpfs": h.Tmpfs, "ReadOnly": h.ReadonlyRootfs, "Security": h.SecurityOpt, "Groups": h.GroupAdd, "Sysctls": h.Sysctls,
 		"Hosts": h.ExtraHosts, "Shm": h.ShmSize, "Init": h.Init, "Log": h.LogConfig, "Network": h.NetworkMode, "OOM": h.OomScoreAdj,
+		"Ports": h.PortBindings, "Exposed": c.ExposedPorts, "Published": published(i), "Networks": attached(i), "Hostname": hostname(i), "Domain": c.Domainname,
+		"VolumesFrom": h.VolumesFrom, "PID": h.PidMode, "IPC": h.IpcMode, "Privileged": h.Privileged, "Stdin": c.OpenStdin, "DNS": h.DNS, "CPUs": h.CpusetCpus,
 		"Exit": i.State.ExitCode, "Status": i.State.Status,
 	}
 	// As both print it: nil and empty are one.
@@ -223,6 +302,25 @@ func facts(i *container.InspectResponse) map[string]any {
 	var out map[string]any
 	json.Unmarshal(text, &out)
 	return out
+}
+
+// hostname is what the file said: the container's ID is what it is without.
+func hostname(i *container.InspectResponse) string {
+	if strings.HasPrefix(i.ID, i.Config.Hostname) {
+		return ""
+	}
+	return i.Config.Hostname
+}
+
+// published are the ports that are, and at how many places each.
+func published(i *container.InspectResponse) map[string]int {
+	all := map[string]int{}
+	for port, list := range i.NetworkSettings.Ports {
+		if len(list) > 0 {
+			all[port.String()] = len(list)
+		}
+	}
+	return all
 }
 
 // fields lists where two documents differ; null, {} and [] are one.
