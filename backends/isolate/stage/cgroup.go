@@ -13,21 +13,20 @@ import (
 // mountCgroup shows the container its own control groups, read-only unless the
 // spec says otherwise: one mount with version 2, one a controller with version 1.
 func (b *builder) mountCgroup(m *specs.Mount, o options) error {
-	groups, err := ownGroups("proc/self")
-	if err != nil || len(groups) == 0 {
-		return err
+	if len(b.groups) == 0 {
+		return nil
 	}
-	if len(groups) == 1 && groups[0].controllers == "" {
-		bind := specs.Mount{Destination: m.Destination, Source: groups[0].dir}
+	if len(b.groups) == 1 && b.groups[0].controllers == "" {
+		bind := specs.Mount{Destination: m.Destination, Source: b.groups[0].dir}
 		return b.bindGroup(&bind, o)
 	}
-	err = b.at(m.Destination, asDir, func(place string) error {
+	err := b.at(m.Destination, asDir, func(place string) error {
 		return unix.Mount("tmpfs", place, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=755,size=64k")
 	})
 	if err != nil {
 		return err
 	}
-	for _, g := range groups {
+	for _, g := range b.groups {
 		if g.controllers == "" {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"coracle/internal/sys"
@@ -21,10 +22,19 @@ import (
 type builder struct {
 	c   *Config
 	old int // descriptor of the host's root
+	// groups are the container's control groups, as the host sees them.
+	groups []group
 }
 
 func build(c *Config) error {
 	b := &builder{c: c}
+	if slices.ContainsFunc(c.Spec.Mounts, func(m specs.Mount) bool { return m.Type == "cgroup" }) {
+		// Now: in a namespace of them their names are not to be had any more.
+		var err error
+		if b.groups, err = ownGroups("/proc/self"); err != nil {
+			return step("find the control groups", err)
+		}
+	}
 	if _, err := os.Lstat("/proc/self/ns/cgroup"); err == nil && hasNamespace(c.Spec, specs.CgroupNamespace) {
 		// Before 2.6.38 this bit is CLONE_STOPPED, so the file is asked first. After the monitor has put us into
 		// our groups: they become the namespace's root.
