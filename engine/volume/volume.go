@@ -5,6 +5,7 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -347,7 +348,7 @@ func Sources(list []record.Mount) (fresh []record.Mount, err error) {
 				continue
 			}
 			if err := os.MkdirAll(m.Source, 0o755); err != nil {
-				return nil, fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
+				return nil, sourceError(m.Source, err)
 			}
 		}
 	}
@@ -362,4 +363,14 @@ func isEmpty(dir string) bool {
 	defer d.Close()
 	names, _ := d.Readdirnames(1)
 	return len(names) == 0
+}
+
+// sourceError is Docker's. It is no *fs.PathError, which would be one of our own
+// state.
+func sourceError(source string, err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("error while creating mount source path '%s': %s %s: %w", source, p.Op, p.Path, p.Err)
+	}
+	return fmt.Errorf("error while creating mount source path '%s': %w", source, err)
 }
