@@ -90,6 +90,13 @@ func volumesFromOthers(m *machine) {
 func mountsWork(m *machine, r rung) {
 	t := m.t
 	t.Helper()
+	if r.uid != 0 {
+		// Of a place on the host, and not of our own state.
+		got := m.try("run", "--rm", net, "-v", "/no-such/dir:/x", "box", "true")
+		if got.code != 125 || !strings.Contains(got.err, "error while creating mount source path '/no-such/dir': mkdir /no-such: permission denied") || strings.Contains(got.err, "state directory") {
+			t.Errorf("%+v", got)
+		}
+	}
 	in := func(mount string, script string) []string {
 		return []string{"run", "--rm", net, "--mount", mount, "box", "sh", "-c", script}
 	}
