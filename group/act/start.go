@@ -19,6 +19,7 @@ type Group struct {
 	Project *load.Project // nil: a group without files
 	Live    map[string][]*plan.Container
 	Anew    map[string]bool // IDs of those that are stopped before they start
+	Only    map[string]bool // IDs of those that start, the others are waited for; nil: all
 	Timeout *int
 	// Started is told of each container that was started; it may be nil.
 	Started func(c *plan.Container, begin time.Time)
@@ -56,7 +57,7 @@ func (g *Group) Start(ctx context.Context) error {
 	return each(ctx, graph, func(ctx context.Context, name string) error {
 		var todo []*plan.Container
 		for _, c := range g.Live[name] {
-			if !c.Running() || g.Anew[c.ID] {
+			if (!c.Running() || g.Anew[c.ID]) && (g.Only == nil || g.Only[c.ID]) {
 				todo = append(todo, c)
 			}
 		}

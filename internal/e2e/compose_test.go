@@ -57,7 +57,7 @@ func scenes() []scene {
 		{dir: "override", states: up("app-1"), then: overridden},
 		{dir: "volumes", states: up("db-1"), logs: map[string]string{"db": "1"}, then: volumesStay},
 		{dir: "restart", states: up("flaky-1"), logs: map[string]string{"flaky": "run 3"}},
-		{dir: "health", states: up("db-1", "web-1"), logs: map[string]string{"web": "up"}},
+		{dir: "health", states: up("db-1", "web-1"), logs: map[string]string{"web": "up"}, then: restartedAlone},
 		{dir: "limits", states: up("old-1", "new-1"), logs: map[string]string{"new": "512"}},
 		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "ids"},
 		{dir: "envfile", states: up("app-1"), logs: map[string]string{"app": "file service through"}},
@@ -207,6 +207,16 @@ func (p *played) look() {
 	})
 }
 
+// restartedAlone: what it depends on is waited for, and not restarted.
+func restartedAlone(p *played) {
+	before := p.ok("inspect", "-f", "{{.State.StartedAt}}", "e2e-health-db-1")
+	p.ok(p.compose("restart", "web")...)
+	p.look()
+	if after := p.ok("inspect", "-f", "{{.State.StartedAt}}", "e2e-health-db-1"); after != before {
+		p.t.Errorf("db was started at %s, then %s", before, after)
+	}
+}
+
 // plainAgain goes through what is done with a project that runs.
 func plainAgain(p *played) {
 	t := p.t
@@ -224,6 +234,12 @@ func plainAgain(p *played) {
 	p.look()
 	p.ok(p.compose("restart", "-t", "2")...)
 	p.look()
+	// One alone, while what it depends on runs on.
+	p.ok(p.compose("restart", "-t", "2", "front")...)
+	p.look()
+	if out := p.ok(p.compose("images")...); !strings.HasPrefix(out, "CONTAINER") || !strings.Contains(out, "e2e-plain-app-1") {
+		t.Errorf("images:\n%s", out)
+	}
 	if again := p.ok(p.compose("ps", "-aq")...); again != ids {
 		t.Errorf("other containers after restart:\n%s\n%s", ids, again)
 	}

@@ -132,10 +132,18 @@ type usedImage struct {
 	LastTagTime                                  time.Time
 }
 
-// Created and Bytes are how the table shows them.
-func (u usedImage) Created() string { return units.HumanDuration(time.Since(u.LastTagTime)) + " ago" }
-func (u usedImage) Bytes() string   { return units.HumanSizeWithPrecision(float64(u.Size), 3) }
-func (u usedImage) Short() string   { return format.ShortID(u.ID) }
+// usedRow is how the table shows it.
+type usedRow struct {
+	usedImage
+	Short, Bytes, Created string
+}
+
+func rowOf(u usedImage) usedRow {
+	return usedRow{
+		usedImage: u, Short: format.ShortID(u.ID), Bytes: units.HumanSizeWithPrecision(float64(u.Size), 3),
+		Created: units.HumanDuration(time.Since(u.LastTagTime)) + " ago",
+	}
+}
 
 func composeImages(t *Tool, c *cli.Context) error {
 	x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), true)
@@ -181,7 +189,11 @@ func composeImages(t *Tool, c *cli.Context) error {
 			Header: format.Header{"ContainerName": "CONTAINER", "Repository": "REPOSITORY", "Tag": "TAG", "Platform": "PLATFORM",
 				"Short": "IMAGE ID", "Bytes": "SIZE", "Created": "CREATED"},
 		}
-		return format.Write(t.Out, l, list)
+		rows := make([]usedRow, len(list))
+		for i, u := range list {
+			rows[i] = rowOf(u)
+		}
+		return format.Write(t.Out, l, rows)
 	default:
 		return fmt.Errorf("format value %q could not be parsed: it is table or json", f)
 	}

@@ -111,9 +111,12 @@ func (x *sight) startable(services []string) *act.Group {
 		}
 	}
 	for _, c := range x.list {
-		if len(services) == 0 || slices.Contains(services, c.Service) {
+		if len(services) == 0 {
 			take(c.Service)
 		}
+	}
+	for _, s := range services {
+		take(s)
 	}
 	for name := range want {
 		g.Live[name] = x.state.Of(name)
@@ -132,11 +135,15 @@ func newRestart(t *Tool) *Verb {
 				if err := x.Stop(ctx, x.files, list, act.StopOptions{Timeout: seconds(c, "timeout")}); err != nil {
 					return err
 				}
-				g := &act.Group{Actor: x.Actor, Project: x.files, Live: map[string][]*plan.Container{}, Anew: map[string]bool{}}
+				var services []string
+				only := map[string]bool{}
 				for _, c := range list {
 					c.State = "exited"
-					g.Live[c.Service] = append(g.Live[c.Service], c)
+					only[c.ID] = true
+					services = append(services, c.Service)
 				}
+				g := x.startable(services)
+				g.Only = only
 				return g.Start(ctx)
 			})
 		}, opts.Toggle("no-deps", "", "Don't restart dependent services"),
