@@ -96,10 +96,7 @@ func (e *Engine) describe(opt *CreateOptions, img *image.Image) (*record.Contain
 	c := &record.Container{
 		ID: newID(), Name: opt.Name, Created: time.Now().UTC(), ImageID: img.ID,
 		Platform: platform.String(img.Platform), Config: opt.Config, HostConfig: opt.Host,
-		Drivers: e.drivers(), PIDFile: opt.PIDFile, Served: served(opt.Served),
-	}
-	if n := len(img.Layers); n > 0 {
-		c.Layer = img.Layers[n-1].ChainID
+		Layer: img.Top(), Drivers: e.drivers(), PIDFile: opt.PIDFile, Served: served(opt.Served),
 	}
 	asked := c.Config.Hostname != ""
 	if err := spec.Valid(c.Config, c.HostConfig); err != nil {

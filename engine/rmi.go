@@ -65,10 +65,10 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 // topLayer is the chain ID of all layers of an image; "" where it has none.
 func topLayer(ctx context.Context, e *Engine, id string) string {
 	img, err := e.images.Get(ctx, id, "")
-	if err != nil || len(img.Layers) == 0 {
+	if err != nil {
 		return ""
 	}
-	return img.Layers[len(img.Layers)-1].ChainID
+	return img.Top()
 }
 
 // mounts tells whether c has the image of that layer among its mounts.

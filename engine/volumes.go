@@ -97,14 +97,14 @@ func mountSources(ctx context.Context, e *Engine) volume.From {
 			if err != nil {
 				return "", noImage(ref, err)
 			}
-			if len(img.Layers) == 0 {
+			chain := img.Top()
+			if chain == "" {
 				return "", fail(Invalid, nil, "image %s has no layers", ref)
 			}
 			snaps, err := e.mach.Snapshots(e.drivers().Rootfs, e.drivers().Isolation)
 			if err != nil {
 				return "", err
 			}
-			chain := img.Layers[len(img.Layers)-1].ChainID
 			if !snaps.Has(chain) {
 				err = e.source.Unpack(ctx, snaps, img)
 			}

@@ -35,6 +35,14 @@ type Image struct {
 	Size        int64 // of the blobs, bytes
 }
 
+// Top is the chain ID of all layers of the image; "" where it has none.
+func (i *Image) Top() string {
+	if len(i.Layers) == 0 {
+		return ""
+	}
+	return i.Layers[len(i.Layers)-1].ChainID
+}
+
 // Layer is one layer of an image, base first.
 type Layer struct {
 	Digest    string // of the blob
