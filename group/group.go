@@ -110,6 +110,11 @@ func (s *Session) Plan(ctx context.Context, p *load.Project, o UpOptions) (*Prep
 	if err != nil {
 		return nil, err
 	}
+	if !o.NoStart {
+		if err := s.clashes(ctx, p, pl, state.Wired); err != nil {
+			return nil, err
+		}
+	}
 	if len(pl.Ignored) > 0 {
 		s.warn("Found orphan containers ([%s]) for this project. If you removed or renamed this service in your compose file, you can run this command with the --remove-orphans flag to clean it up.", strings.Join(pl.Ignored, " "))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"coracle/backends/isolate/stage"
 	"coracle/cmd/coracle/command"
+	"coracle/cmd/coracle/compose"
 	"coracle/engine"
 	"coracle/engine/changes"
 )
@@ -27,6 +28,8 @@ func main() {
 		os.Exit(engine.MonitorMain(os.Args))
 	case engine.FileOpName:
 		os.Exit(engine.FileOpMain())
+	case compose.TetherName:
+		os.Exit(compose.TetherMain(os.Stdin))
 	case changes.Name:
 		os.Exit(changes.Main())
 	default:

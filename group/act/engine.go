@@ -6,6 +6,7 @@ package act
 import (
 	"context"
 	"io"
+	"net/netip"
 
 	"coracle/engine"
 	"coracle/group/model"
@@ -49,6 +50,16 @@ type Images interface {
 	Image(ctx context.Context, ref, platform string) (id string, err error)
 	Pull(ctx context.Context, ref, platform string, report func(engine.PullEvent)) (id string, err error)
 	RemoveImage(ctx context.Context, ref string) error
+}
+
+// Hosting is what an engine may know of the host that containers share.
+type Hosting interface {
+	// Shared: containers listen on the host's own network.
+	Shared() bool
+	// Busy tells whether somebody listens on a port of the host.
+	Busy() func(proto string, addr netip.Addr, port uint16) bool
+	// Exposes are the ports that an image declares, where it is here.
+	Exposes(ctx context.Context, ref, platform string) []string
 }
 
 // Status is how far something is.

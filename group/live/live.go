@@ -7,7 +7,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"net/netip"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +20,7 @@ import (
 	"coracle/group/act"
 	"coracle/group/model"
 	"coracle/image"
+	"coracle/net/listen"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
@@ -29,7 +33,10 @@ type Engine struct {
 	once sync.Once
 }
 
-var _ act.Engine = (*Engine)(nil)
+var (
+	_ act.Engine  = (*Engine)(nil)
+	_ act.Hosting = (*Engine)(nil)
+)
 
 // New makes groups of e.
 func New(e *engine.Engine, warn func(string)) *Engine {
@@ -123,6 +130,27 @@ func (e *Engine) Image(ctx context.Context, ref, platform string) (string, error
 		return "", err
 	}
 	return img.ID, nil
+}
+
+// Shared tells whether containers listen on the host's own network.
+func (e *Engine) Shared() bool { return e.Selection().Rung(backends.Wiring) == "hostports" }
+
+// Busy looks once who listens on the host.
+func (e *Engine) Busy() func(proto string, addr netip.Addr, port uint16) bool {
+	here := listen.Look("/proc/self")
+	return func(proto string, addr netip.Addr, port uint16) bool {
+		list := here[listen.On(proto, port)]
+		return len(list) > 0 && (addr.IsUnspecified() || here.At(listen.On(proto, port), addr))
+	}
+}
+
+// Exposes are the ports that an image declares.
+func (e *Engine) Exposes(ctx context.Context, ref, platform string) []string {
+	img, err := e.Fetch().Image(ctx, ref, platform, "never", nil)
+	if err != nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(img.Config.Config.ExposedPorts))
 }
 
 // Pull brings an image in.

@@ -39,6 +39,8 @@ func createFlags() []cli.Flag {
 }
 
 func newUp(t *Tool) *Verb {
+	tied := opts.Toggle("tied", "", "In the foreground, have the containers killed when this command is killed; 'group up' does without being told")
+	tied.Value = t.Scripting
 	return composeVerb(t, "Create and start containers", "[SERVICE...]", 0, -1,
 		func(c *cli.Context, v *Verb) error { return up(t, c) },
 		append(createFlags(),
@@ -55,6 +57,7 @@ func newUp(t *Tool) *Verb {
 			opts.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
 			opts.Toggle("no-start", "", "Don't start the services after creating them"),
 			opts.Toggle("renew-anon-volumes", "V", "Recreate anonymous volumes instead of retrieving data from the previous containers"),
+			tied,
 			opts.Number("timeout", "t", "Use this timeout in seconds for container shutdown when attached or when containers are already running"),
 			opts.Toggle("timestamps", "", "Show timestamps"),
 			opts.Toggle("wait", "", "Wait for services to be running|healthy. Implies detached mode."),
@@ -293,6 +296,7 @@ type attended struct {
 	ended chan *plan.Container
 	group *act.Group
 	stop  context.CancelFunc
+	untie func() // nil: killed, we leave the containers
 }
 
 func (f *attended) run(deps bool) error {
@@ -301,7 +305,15 @@ func (f *attended) run(deps bool) error {
 	f.stop, f.codes, f.ended = cancel, map[string]int{}, make(chan *plan.Container, 4096)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if f.c.Bool("tied") {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
+	defer func() {
+		if f.untie != nil {
+			f.untie()
+		}
+	}()
 	result := make(chan error, 1)
 	go func() {
 		g, err := bringUp(ctx, f.t, f.services, deps, f.o, upWork{begin: f.begin})
@@ -335,6 +347,18 @@ func (f *attended) begin(g *act.Group) {
 	f.logs = narrate.NewLogs(f.t.Out, f.t.project.color(f.t, f.c.Bool("no-color")), !f.c.Bool("no-log-prefix"), names)
 	fmt.Fprintf(f.t.Out, "Attaching to %s\n", strings.Join(slices.Sorted(slices.Values(names)), ", "))
 	g.Started = f.started
+	if f.c.Bool("tied") {
+		var ids []string
+		for _, list := range g.Live {
+			for _, c := range list {
+				ids = append(ids, c.ID)
+			}
+		}
+		var err error
+		if f.untie, err = f.t.tether(g.Project.Name, ids); err != nil {
+			f.t.Warn("if this command is killed, the containers stay: " + err.Error())
+		}
+	}
 	for _, list := range g.Live {
 		for _, c := range list {
 			if c.Running() && !g.Anew[c.ID] {
