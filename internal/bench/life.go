@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -125,13 +127,20 @@ func (b *bench) crowd() error {
 		return err
 	}
 	b.budget(fmt.Sprintf("ps of %d running containers", crowd), mid["coracle"], 30*time.Millisecond)
+	pids, err := sh(b.coracle, append([]string{"inspect", "-f", "{{.State.Pid}}"}, ids...)...)
+	if err != nil {
+		return err
+	}
+	var monitors []string
+	for _, pid := range strings.Fields(pids) {
+		monitors = append(monitors, parent(pid))
+	}
+	if err := rest(b, monitors); err != nil {
+		return err
+	}
 	most := 0
-	for _, id := range ids {
-		pid, err := sh(b.coracle, "inspect", "-f", "{{.State.Pid}}", id)
-		if err != nil {
-			return err
-		}
-		kb, err := private(parent(pid))
+	for _, m := range monitors {
+		kb, err := private(m)
 		if err != nil {
 			return err
 		}
@@ -139,4 +148,44 @@ func (b *bench) crowd() error {
 	}
 	b.rows = append(b.rows, row{fmt.Sprintf("the largest of %d monitors (private dirty)", crowd), fmt.Sprintf("%.1f MB", float64(most)/1e3), "budget", "6 MB", fmt.Sprintf("%.2f", float64(most)/6e3)})
 	return nil
+}
+
+// rest measures how often monitors wake up that have nothing to do.
+func rest(b *bench, monitors []string) error {
+	const watch = 5 * time.Second
+	before, err := sleeps(monitors)
+	if err != nil {
+		return err
+	}
+	time.Sleep(watch)
+	after, err := sleeps(monitors)
+	if err != nil {
+		return err
+	}
+	b.rows = append(b.rows, row{
+		what: fmt.Sprintf("wake-ups a second of %d monitors at rest", len(monitors)), ours: fmt.Sprintf("%.1f", float64(after-before)/watch.Seconds()),
+		peer: "budget", theirs: "0",
+	})
+	return nil
+}
+
+// sleeps counts how often the threads of processes went to sleep by themselves:
+// each waking is followed by one.
+func sleeps(pids []string) (sum int, err error) {
+	for _, pid := range pids {
+		files, _ := filepath.Glob("/proc/" + pid + "/task/*/status")
+		if len(files) == 0 {
+			return 0, fmt.Errorf("there is no process %s", pid)
+		}
+		for _, f := range files {
+			data, _ := os.ReadFile(f)
+			for line := range strings.SplitSeq(string(data), "\n") {
+				if v, ok := strings.CutPrefix(line, "voluntary_ctxt_switches:"); ok {
+					n, _ := strconv.Atoi(strings.TrimSpace(v))
+					sum += n
+				}
+			}
+		}
+	}
+	return sum, nil
 }
