@@ -23,6 +23,9 @@ const margin = 10 * time.Second
 // how it behaves. A container's is made by [Of].
 type Unit struct {
 	Name        string // of the container, or whatever is run
+	Target      string // what the command is given, where that is not the name
+	What        string // for people: container web
+	Group       bool   // it is a group of containers
 	Description string
 	Binary      string   // absolute
 	Globals     []string // options of ours before any command
@@ -64,7 +67,7 @@ type Inspected = container.InspectResponse
 func Of(c *Inspected, peers map[string]string, o Options) (*Unit, error) {
 	name := strings.TrimPrefix(c.Name, "/")
 	u := &Unit{
-		Name: name, Description: "container " + name + ", run by coracle", Binary: o.Binary, Globals: o.Globals,
+		Name: name, What: "container " + name, Description: "container " + name + ", run by coracle", Binary: o.Binary, Globals: o.Globals,
 		Command: []string{"supervise", "run"}, Reloads: []string{"kill", "--signal", "HUP", name},
 		Settles: []string{"container", "inspect", name},
 		Ready:   o.Ready, StartTime: o.StartTime, Watchdog: o.Watchdog, StateDir: o.StateDir,
@@ -200,12 +203,20 @@ func (u *Unit) Exec() []string { return append([]string{u.Binary}, u.Args()...) 
 
 // ExecFD is the command line, readiness told on descriptor 3.
 func (u *Unit) ExecFD() []string {
-	return u.ours(slices.Concat(u.Command, []string{"--notify-fd=3"}, u.Options, []string{u.Name})...)
+	return u.ours(slices.Concat(u.Command, []string{"--notify-fd=3"}, u.Options, []string{u.Object()})...)
 }
 
 // Args are those of Exec.
 func (u *Unit) Args() []string {
-	return slices.Concat(u.Globals, u.Command, u.Options, []string{u.Name})
+	return slices.Concat(u.Globals, u.Command, u.Options, []string{u.Object()})
+}
+
+// Object is what the command is given.
+func (u *Unit) Object() string {
+	if u.Target != "" {
+		return u.Target
+	}
+	return u.Name
 }
 
 // Reload has the service read its files again.
@@ -237,6 +248,8 @@ func (u *Unit) TemplateMethod(name string) any {
 		return u.Reload
 	case "Settle":
 		return u.Settle
+	case "Object":
+		return u.Object
 	case "Ask":
 		return u.Ask
 	}

@@ -43,7 +43,11 @@ func units() []*Unit {
 		}
 		all = append(all, u)
 	}
-	return all
+	group, err := OfGroup("shop", shop(), Options{Binary: "/usr/bin/coracle", Globals: hard.Globals})
+	if err != nil {
+		panic(err)
+	}
+	return append(all, group)
 }
 
 // text is the first file of a unit.

@@ -57,7 +57,7 @@ func TestPolicies(t *testing.T) {
 func TestBoot(t *testing.T) {
 	at := time.Unix(1, 0)
 	made := func(name, policy string, change func(*Candidate)) Candidate {
-		c := Candidate{C: &record.Container{ID: strings.Repeat(name[:1], 64), Name: name, Created: at, HostConfig: &container.HostConfig{}}}
+		c := Candidate{C: &record.Container{ID: strings.Repeat(name[:1], 64), Name: name, Created: at, Config: &container.Config{}, HostConfig: &container.HostConfig{}}}
 		c.C.HostConfig.RestartPolicy.Name = container.RestartPolicyMode(policy)
 		c.State = record.State{StartedAt: at, Boot: "old", ExitCode: 255}
 		at = at.Add(time.Second)
@@ -66,7 +66,16 @@ func TestBoot(t *testing.T) {
 		}
 		return c
 	}
+	service := func(project, name, after string) func(*Candidate) {
+		return func(c *Candidate) {
+			const prefix = "com.docker.compose."
+			c.C.Config.Labels = map[string]string{prefix + "project": project, prefix + "service": name, prefix + "depends_on": after}
+		}
+	}
 	all := []Candidate{
+		made("xweb", "always", service("shop", "web", "cache:service_started:false,db:service_healthy:true")),
+		made("zdb", "always", service("shop", "db", "")),
+		made("ydb", "always", service("other", "db", "")),
 		made("app", "always", func(c *Candidate) {
 			c.C.HostConfig.Links = []string{"/database:db"}
 			c.C.HostConfig.NetworkMode = "container:gateway"
@@ -85,7 +94,7 @@ func TestBoot(t *testing.T) {
 	for _, c := range Boot(all, "new") {
 		got = append(got, c.Name)
 	}
-	if want := "gateway database app forced"; strings.Join(got, " ") != want {
+	if want := "zdb xweb ydb gateway database app forced"; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -35,7 +35,7 @@ func (c Candidate) due(boot string) bool {
 }
 
 // Boot are those of all that are to be started in the boot of that name, each after
-// those that it needs: by its links and its namespaces. A circle is cut where it is
+// those that it needs: by its links, its namespaces and its group. A circle is cut where it is
 // met; what is missing fails when it is started.
 func Boot(all []Candidate, boot string) []*record.Container {
 	slices.SortFunc(all, func(a, b Candidate) int {
@@ -52,6 +52,11 @@ func Boot(all []Candidate, boot string) []*record.Container {
 		for _, ref := range needs(c.C.HostConfig) {
 			if i := find(all, ref); i >= 0 {
 				visit(all[i])
+			}
+		}
+		for _, other := range all {
+			if comesAfter(c.C, other.C) {
+				visit(other)
 			}
 		}
 		if c.due(boot) {
@@ -77,6 +82,22 @@ func needs(h *container.HostConfig) []string {
 		refs = append(refs, ref)
 	}
 	return refs
+}
+
+// comesAfter tells whether c's service depends on other's, both of one group
+// (Compose project): its label lists SERVICE:CONDITION:RESTART.
+func comesAfter(c, other *record.Container) bool {
+	const prefix = "com.docker.compose."
+	mine, its := c.Config.Labels, other.Config.Labels
+	if mine[prefix+"project"] == "" || mine[prefix+"project"] != its[prefix+"project"] {
+		return false
+	}
+	for one := range strings.SplitSeq(mine[prefix+"depends_on"], ",") {
+		if service, _, _ := strings.Cut(one, ":"); service != "" && service == its[prefix+"service"] {
+			return true
+		}
+	}
+	return false
 }
 
 func find(all []Candidate, ref string) int {

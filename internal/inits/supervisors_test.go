@@ -36,6 +36,7 @@ func TestRunit(t *testing.T) {
 	s.runs("db", "web")
 	s.again("web")
 	s.removed("web", "db")
+	s.group()
 }
 
 // logged waits for a line in the supervisor's log.
@@ -78,6 +79,7 @@ func TestS6(t *testing.T) {
 	s.start, s.stop = []string{"sh", "-c", `exec s6-svc -wU -T 30000 -u /etc/service/"$0"`}, []string{"sh", "-c", `exec s6-svc -wD -T 30000 -d /etc/service/"$0"`}
 	s.again("web")
 	s.removed("web", "db")
+	s.group()
 }
 
 func TestSupervisord(t *testing.T) {
@@ -109,4 +111,5 @@ func TestSupervisord(t *testing.T) {
 	s.runs("web")
 	s.again("web")
 	s.removed("web", "db")
+	s.group()
 }

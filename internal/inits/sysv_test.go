@@ -24,6 +24,8 @@ func TestSysV(t *testing.T) {
 	s.t.Run("start-stop-daemon", func(t *testing.T) { s.t = t; s.words() })
 	s.t = t
 	s.crashed()
+	s.start, s.stop = []string{"sh", "-c", `exec service "$0" start`}, []string{"sh", "-c", `exec service "$0" stop`}
+	s.grouped()
 	// Where dpkg is not: the same words, without a transcript.
 	at, err := filepath.EvalSymlinks("/usr/sbin/start-stop-daemon")
 	if err != nil {
@@ -133,4 +135,21 @@ func (s *scene) crashed() {
 	s.ends(2, "service", "coracle-web", "status")
 	os.Remove("/var/lock/subsys/coracle-web")
 	os.Remove("/var/lock/subsys")
+}
+
+// grouped is a script for a whole group.
+func (s *scene) grouped() {
+	s.shop()
+	s.run("coracle", "supervise", "generate", "--init", "sysv", "--dir", "/etc/init.d", "--group", "shop")
+	s.run("service", "coracle-group-shop", "start")
+	if got := s.state("shop-web-1"); got != "running" {
+		s.t.Errorf("start came back, and the container is %s", got)
+	}
+	s.runs("shop-db-1", "shop-web-1")
+	s.run("service", "coracle-group-shop", "status")
+	s.run("service", "coracle-group-shop", "reload")
+	logged(s, "/var/log/coracle-group-shop.log", "web-1      | asked to reload")
+	s.closes()
+	s.ends(3, "service", "coracle-group-shop", "status")
+	s.quiet("coracle", "compose", "-f", "/etc/shop.yaml", "-p", "shop", "down")
 }

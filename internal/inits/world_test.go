@@ -438,3 +438,83 @@ func (s *scene) daemon(args ...string) *exec.Cmd {
 	})
 	return cmd
 }
+
+// shop is a group: web starts when db is well and migrate has ended.
+const shop = `services:
+  db: &service
+    image: box
+    network_mode: none
+    init: false
+    command: ["sh", "-c", 'trap "echo asked to end; exit 0" TERM; trap "echo asked to reload" HUP; echo up; while :; do sleep 0.1; done']
+    healthcheck: {test: ["CMD", "true"], interval: 200ms}
+  migrate:
+    image: box
+    network_mode: none
+    command: ["echo", "migrated"]
+    depends_on: {db: {condition: service_healthy}}
+  web:
+    <<: *service
+    healthcheck: {disable: true}
+    depends_on: {db: {condition: service_healthy}, migrate: {condition: service_completed_successfully}}
+`
+
+// shop makes the group's containers.
+func (s *scene) shop() {
+	s.t.Helper()
+	if err := os.WriteFile("/etc/shop.yaml", []byte(shop), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	s.quiet("coracle", "compose", "-f", "/etc/shop.yaml", "-p", "shop", "create")
+}
+
+// group puts a whole group under the supervisor, as one unit, and takes it away.
+func (s *scene) group() {
+	t := s.t
+	t.Helper()
+	s.shop()
+	s.run("coracle", "supervise", "install", "--now", "--group", "shop")
+	s.runs("shop-db-1", "shop-web-1")
+	s.inOrder("shop-db-1", "shop-migrate-1")
+	s.inOrder("shop-migrate-1", "shop-web-1")
+	s.until("the supervisor counts it as up", func() bool {
+		_, code := s.try("coracle", "supervise", "status", "-q", "--group", "shop")
+		return code == 0
+	})
+	s.run("coracle", "supervise", "status", "--group", "shop")
+	first := s.pid("shop-web-1")
+	crew := parent(parent(first))
+	if line := command(crew); !strings.Contains(line, "supervise run") || !strings.Contains(line, "--group") {
+		t.Errorf("the parent of the container's parent is %q\n%s", line, s.processes())
+	}
+	fmt.Fprintf(&s.said, "# kill -KILL %s        # the process of the group\n", crew)
+	n, _ := strconv.Atoi(crew)
+	if n < 2 {
+		t.Fatalf("no process of the group: %s", s.processes())
+	}
+	syscall.Kill(n, syscall.SIGKILL)
+	s.until("the containers go with it", func() bool { return !strings.Contains(command(first), "asked to end") })
+	s.until("they come again", func() bool { p := s.pid("shop-web-1"); return p != "0" && p != "" && p != first })
+	s.runs("shop-db-1", "shop-web-1")
+	s.closes()
+	s.run("coracle", "supervise", "remove", "--group", "shop")
+	s.ends(4, "coracle", "supervise", "status", "-q", "--group", "shop")
+	s.quiet("coracle", "compose", "-f", "/etc/shop.yaml", "-p", "shop", "down")
+}
+
+// closes stops the group's unit: the last that was started is the first to end.
+func (s *scene) closes() {
+	t := s.t
+	t.Helper()
+	s.run(append(s.stop, "coracle-group-shop")...)
+	s.rests("shop-db-1", "shop-web-1")
+	if left := s.stray(); left != nil {
+		t.Errorf("left running: %q\n%s", left, s.processes())
+	}
+	var ends [2]string
+	for i, name := range []string{"shop-web-1", "shop-db-1"} {
+		ends[i] = s.quiet("coracle", "inspect", "--format", "{{.State.FinishedAt}}", name)
+	}
+	if ends[0] >= ends[1] {
+		t.Errorf("web has ended at %s, and db at %s", ends[0], ends[1])
+	}
+}

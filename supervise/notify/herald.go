@@ -91,6 +91,17 @@ func (h *Herald) Started(pid int) {
 	case Container:
 		return
 	}
+	h.watch()
+}
+
+// Up: all that is to run does, and is as it is to be.
+func (h *Herald) Up(status string) {
+	h.Socket.Send("STATUS=" + status)
+	h.announce()
+	h.watch()
+}
+
+func (h *Herald) watch() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.Watchdog > 0 && h.Socket != nil && h.stop == nil {

@@ -14,7 +14,8 @@ func newBoot(t *tool) *verb {
 		Usage: "Start the containers whose restart policy has them started after a boot",
 		Description: "One line for rc.local or an init script; there is no daemon that would do it. Containers\n" +
 			"with --restart always, with unless-stopped that nobody stopped, and with on-failure that\n" +
-			"ended by a failure are started, those that others need by their links and namespaces first.\n" +
+			"ended by a failure are started, those that others need by their links, namespaces and groups\n" +
+			"first.\n" +
 			"One that has run in this boot already is let be, so the command may be given again.",
 	}
 	v.Action = func(c *cli.Context) error {

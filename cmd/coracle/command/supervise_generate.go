@@ -20,7 +20,7 @@ func newSuperviseGenerate(t *tool) *verb {
 	v := &verb{mixed: true, min: 1, max: -1}
 	v.Command = &cli.Command{
 		Usage:     "Write units of an init system for containers",
-		ArgsUsage: "CONTAINER [CONTAINER...]",
+		ArgsUsage: "CONTAINER|GROUP...",
 		Description: "Without --dir all files go to the output, each after a line with its name. A container that takes\n" +
 			"another's namespaces or volumes comes after that one, if both are named.",
 		Flags: append(unitFlags(), text("dir", "d", "`dir` Write the files there, by their own names"), forceFlag()),
@@ -74,6 +74,8 @@ func unitFlags() []cli.Flag {
 		toggle("no-log", "", "Keep no log of our own: the supervisor keeps what the container writes"),
 		text("restart", "", `When the system starts it again ("no", "on-failure", "always"); the container's own policy without, or on-failure`),
 		text("watchdog", "", "`duration` Have the system start it again when coracle is silent for that long (systemd)"),
+		ofGroupsFlag(),
+		toggle("services", "", "With --group: a unit for each container of the group instead of one for all"),
 		number("start-timeout", "", "`seconds` How long it may take to become ready (systemd)"),
 		list("after", "", "`unit` A unit that must be up before"),
 		text("binary", "", "`file` Where coracle is; this binary's own path without"),
@@ -94,6 +96,12 @@ func unitsOf(t *tool, c *cli.Context, v *verb) ([]*supervise.Unit, error) {
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return nil, err
+	}
+	if c.Bool("group") {
+		return groupUnits(t, c, eng, o)
+	}
+	if c.Bool("services") {
+		return nil, usage(v.spelling, errors.New("--services goes with --group"))
 	}
 	return makeUnits(c.Context, eng, c.Args().Slice(), o)
 }

@@ -17,7 +17,7 @@ func newSuperviseInstall(t *tool) *verb {
 	v := &verb{mixed: true, min: 1, max: -1}
 	v.Command = &cli.Command{
 		Usage:     "Put units for containers in place, so that they start at boot",
-		ArgsUsage: "CONTAINER [CONTAINER...]",
+		ArgsUsage: "CONTAINER|GROUP...",
 		Description: "The init system is looked for: what runs on this machine, or what an image below --root has.\n" +
 			"An image's containers are those in its own /var/lib/coracle.\n" +
 			"A file that coracle did not write, or that was changed since, is left as it is, and nothing else is done.\n" +

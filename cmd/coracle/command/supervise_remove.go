@@ -12,15 +12,15 @@ func newSuperviseRemove(t *tool) *verb {
 	v := &verb{mixed: true, min: 1, max: -1}
 	v.Command = &cli.Command{
 		Usage:       "Stop the units of containers and take them away",
-		ArgsUsage:   "CONTAINER [CONTAINER...]",
+		ArgsUsage:   "CONTAINER|GROUP...",
 		Description: "The containers stay, and so do the logs that the supervisor kept.",
 		Flags: []cli.Flag{
-			text("init", "", "`system` The init system; the one that has a unit without"), imageFlag(), forceFlag(),
+			text("init", "", "`system` The init system; the one that has a unit without"), imageFlag(), forceFlag(), ofGroupsFlag(),
 		},
 	}
 	v.Action = func(c *cli.Context) error {
 		failed := false
-		for _, name := range c.Args().Slice() {
+		for _, name := range unitNames(c) {
 			m, err := managerOf(t, c, name)
 			if err == nil {
 				err = asUnits(m.Remove(name))
@@ -78,4 +78,15 @@ func managers(t *tool, c *cli.Context) ([]*supervise.Manager, error) {
 		return nil, err
 	}
 	return all, nil
+}
+
+// unitNames are the names of the units that are meant.
+func unitNames(c *cli.Context) []string {
+	names := c.Args().Slice()
+	if c.Bool("group") {
+		for i := range names {
+			names[i] = supervise.GroupPrefix + names[i]
+		}
+	}
+	return names
 }

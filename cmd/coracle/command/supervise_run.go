@@ -17,13 +17,15 @@ func newSuperviseRun(t *tool) *verb {
 	fd.Value = -1
 	v.Command = &cli.Command{
 		Usage:     "Run an existing container in the foreground, as a supervisor's child",
-		ArgsUsage: "CONTAINER",
+		ArgsUsage: "CONTAINER|GROUP",
 		Description: "What the units of 'supervise generate' call. SIGTERM and SIGINT stop the container with its own stop\n" +
 			"signal, and SIGKILL after its stop timeout; other signals are passed on. The exit code is the\n" +
 			"container's. If this process is killed, the container dies with it. What NOTIFY_SOCKET names is\n" +
-			"told when the container is ready, and WATCHDOG_USEC is heeded.",
+			"told when the container is ready, and WATCHDOG_USEC is heeded. With --group it is the parent of one\n" +
+			"such process for each container: they start when what they depend on is as they want it, and stop\n" +
+			"in reverse.",
 		Flags: []cli.Flag{
-			readyFlag(), fd,
+			readyFlag(), fd, ofGroupsFlag(),
 			toggle("no-log", "", "Do not keep a log: who reads the output does"),
 			toggle("restart", "", "Heed the container's restart policy, for a system that does not start it again"),
 			toggle("background", "", "Return when the container is ready; it is a service of its own then"),
@@ -37,6 +39,9 @@ func newSuperviseRun(t *tool) *verb {
 		}
 		if c.IsSet("pidfile") || c.IsSet("log") {
 			return usage(v.spelling, errors.New("--pidfile and --log go with --background"))
+		}
+		if c.Bool("group") {
+			return superviseGroup(t, c, v)
 		}
 		return superviseHere(t, c, v)
 	}
@@ -94,7 +99,7 @@ func superviseBehind(t *tool, c *cli.Context) error {
 	if r := c.String("ready"); r != "" {
 		args = append(args, "--ready="+r)
 	}
-	for _, name := range []string{"no-log", "restart"} {
+	for _, name := range []string{"no-log", "restart", "group"} {
 		if c.Bool(name) {
 			args = append(args, "--"+name)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"coracle/supervise"
@@ -17,11 +18,11 @@ func newSuperviseStatus(t *tool) *verb {
 	v := &verb{mixed: true, max: -1}
 	v.Command = &cli.Command{
 		Usage:     "List units of containers and how they do",
-		ArgsUsage: "[CONTAINER...]",
+		ArgsUsage: "[CONTAINER|GROUP...]",
 		Description: "With names the exit code is that of an init script's status: 0 all run, 3 one does not run,\n" +
 			"4 one has no unit.",
 		Flags: []cli.Flag{
-			text("init", "", "`system` The init system; all that are there without"), imageFlag(),
+			text("init", "", "`system` The init system; all that are there without"), imageFlag(), ofGroupsFlag(),
 			toggle("quiet", "q", "Print nothing, the exit code tells"),
 		},
 	}
@@ -34,7 +35,7 @@ func superviseStatus(t *tool, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	names := c.Args().Slice()
+	names := unitNames(c)
 	var units []supervise.Installed
 	for _, m := range all {
 		list, err := m.List()
@@ -114,6 +115,9 @@ func containerState(t *tool, ctx context.Context, name string) string {
 	}
 	info, err := eng.Inspect(ctx, name, false)
 	if err != nil {
+		if group, ok := strings.CutPrefix(name, supervise.GroupPrefix); ok {
+			return groupState(ctx, eng, group)
+		}
 		return "missing"
 	}
 	return string(info.State.Status)
