@@ -104,9 +104,9 @@ func (r *running) swap(ctx context.Context, s *types.ServiceConfig, step plan.St
 			if err := r.succeed(ctx, s, step.Old, c); err != nil {
 				return err
 			}
-			return r.launch(ctx, s, c, u)
+			return r.renew(ctx, s, c, u)
 		}
-		if err := r.launch(ctx, s, c, u); err != nil {
+		if err := r.renew(ctx, s, c, u); err != nil {
 			// The old one still runs, and stays.
 			r.drop(s.Name, c)
 			r.keep(s.Name, step.Old)
@@ -133,9 +133,9 @@ func (r *running) drop(service string, c *plan.Container) {
 	r.live[service] = keep
 }
 
-// launch starts a new container and watches it for the monitor time.
-func (r *running) launch(ctx context.Context, s *types.ServiceConfig, c *plan.Container, u *types.UpdateConfig) error {
-	if err := Gone(r.Engine.Start(ctx, c.ID)); err != nil {
+// renew starts a new container and watches it for the monitor time.
+func (r *running) renew(ctx context.Context, s *types.ServiceConfig, c *plan.Container, u *types.UpdateConfig) error {
+	if err := r.Actor.launch(ctx, c.ID); err != nil {
 		return fmt.Errorf("container %s: %w", c.Name, err)
 	}
 	c.State = container.StateRunning

@@ -2,6 +2,7 @@ package act
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -81,7 +82,7 @@ func (g *Group) start(ctx context.Context, service string, c *plan.Container) er
 	}
 	return g.step(ctx, id, "Starting", "Started", func() error {
 		begin := time.Now()
-		if err := Gone(g.Engine.Start(ctx, c.ID)); err != nil {
+		if err := g.launch(ctx, c.ID); err != nil {
 			return fmt.Errorf("container %s: %w", c.Name, err)
 		}
 		c.State = container.StateRunning
@@ -93,6 +94,29 @@ func (g *Group) start(ctx context.Context, service string, c *plan.Container) er
 		}
 		return nil
 	})
+}
+
+// launch starts a container. One that is running already is well; one of which
+// another command, that may have been killed, left the monitor at its start is
+// waited for, and started if nothing comes of it.
+func (a *Actor) launch(ctx context.Context, id string) error {
+	for end := time.Now().Add(10 * time.Second); ; {
+		err := a.Engine.Start(ctx, id)
+		var e *engine.Error
+		if !errors.As(err, &e) || e.Kind != engine.NotModified {
+			return Gone(err)
+		}
+		i, err := a.Engine.Inspect(ctx, id, false)
+		if err != nil || i.State.Status != container.StateCreated {
+			return Gone(err)
+		}
+		if time.Now().After(end) {
+			return errors.New("another command has been starting it for ten seconds")
+		}
+		if err := sleep(ctx, look/5); err != nil {
+			return err
+		}
+	}
 }
 
 // Dependencies waits until all that a service waits for are as it wants them.
