@@ -73,15 +73,16 @@ func (b *bench) run() error {
 	if _, err := os.Stat(b.tree); err != nil {
 		return fmt.Errorf("%w (make test makes it)", err)
 	}
-	if b.only == "life" {
-		for _, step := range []func() error{b.prepare, b.startDocker, b.life} {
+	groupsOf := func() error { return groups(b) }
+	if part := map[string]func() error{"life": b.life, "groups": groupsOf}[b.only]; part != nil {
+		for _, step := range []func() error{b.prepare, b.startDocker, part} {
 			if err := step(); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, b.many, b.pulls, b.wiring} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}
