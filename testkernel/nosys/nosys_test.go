@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "run-as" {
 		v, err := ParseVersion(os.Args[2])
 		code := 0
+		if os.Getenv(signalled) != "" {
+			go interrupt()
+		}
 		if err == nil {
 			code, err = Run(Config{Version: v, Args: os.Args[3:]})
 		}
@@ -34,6 +37,10 @@ func TestMain(m *testing.M) {
 	}
 	if len(os.Args) > 1 && os.Args[1] == "try" {
 		try()
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "try-opens" {
+		tryOpens()
 		os.Exit(0)
 	}
 	os.Exit(m.Run())

@@ -26,10 +26,10 @@ func (s *supervisor) openForReal(n *notif, w watchedCall, path string) (unix.Err
 	if err != nil {
 		return 0, false
 	}
-	defer unix.Close(dir)
 	flags := int(n.args[w.flags])
 	// Not to hang on a FIFO, nor to get a terminal.
 	fd, err := openAs(n.pid, dir, path, flags&^unix.O_PATH|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC)
+	unix.Close(dir)
 	var errno unix.Errno
 	if errors.As(err, &errno) {
 		if errno == unix.ELOOP {
@@ -38,7 +38,6 @@ func (s *supervisor) openForReal(n *notif, w watchedCall, path string) (unix.Err
 		}
 		return errno, false
 	}
-	defer unix.Close(fd)
 	if flags&unix.O_NONBLOCK == 0 {
 		_ = unix.SetNonblock(fd, false)
 	}

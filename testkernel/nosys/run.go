@@ -106,12 +106,18 @@ func install(v Version) (int, error) {
 		return 0, err
 	}
 	prog := unix.SockFprog{Len: uint16(len(f)), Filter: &f[0]}
-	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+	var flags uintptr = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	set := func() (uintptr, unix.Errno) {
 		r, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&prog)))
 		return r, e
 	}
 	fd, e := set()
+	if e == unix.EINVAL {
+		// Before 5.19 a signal takes back what the supervisor works on: a
+		// descriptor that the caller was given by then stays open in it.
+		flags &^= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+		fd, e = set()
+	}
 	if e == unix.EACCES {
 		// Without CAP_SYS_ADMIN: set-user-ID programs such as newuidmap will
 		// have no effect.

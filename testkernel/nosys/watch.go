@@ -74,7 +74,6 @@ type notifAddfd struct {
 
 const (
 	respContinue = 1          // SECCOMP_USER_NOTIF_FLAG_CONTINUE (5.5)
-	addfdSend    = 2          // SECCOMP_ADDFD_FLAG_SEND (5.14)
 	ioctlRecv    = 0xc0502100 // SECCOMP_IOCTL_NOTIF_RECV
 	ioctlSend    = 0xc0182101 // SECCOMP_IOCTL_NOTIF_SEND
 	ioctlAddfd   = 0x40182103 // SECCOMP_IOCTL_NOTIF_ADDFD
@@ -147,8 +146,7 @@ func (s *supervisor) answer(n *notif) {
 	switch {
 	case w.name == "uname":
 		if s.uname(n) {
-			r := notifResp{id: n.id}
-			_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
+			s.send(notifResp{id: n.id})
 			return
 		}
 	case w.name == "mount":
@@ -175,8 +173,23 @@ func (s *supervisor) answer(n *notif) {
 		s.trace("%s of %s by %d: %v", w.name, str, n.pid, errno)
 		r = notifResp{id: n.id, errno: -int32(errno)}
 	}
-	// ENOENT here: the caller is gone.
-	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
+	s.send(r)
+}
+
+// send gives the caller its answer; ENOENT then: the caller is gone.
+func (s *supervisor) send(r notifResp) unix.Errno {
+	_, e := s.ioctl(ioctlSend, unsafe.Pointer(&r))
+	return e
+}
+
+// ioctl asks again when a signal comes between: Go's runtime sends itself some.
+func (s *supervisor) ioctl(nr uintptr, arg unsafe.Pointer) (int, unix.Errno) {
+	for {
+		n, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), nr, uintptr(arg))
+		if e != unix.EINTR {
+			return int(n), e
+		}
+	}
 }
 
 // absolute is what a relative path leads to, where that is in a directory of the
@@ -361,15 +374,19 @@ func (s *supervisor) give(id uint64, pid uint32, path string) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
 	return s.hand(id, fd, unix.O_CLOEXEC)
 }
 
-// hand gives the caller a copy of fd as the answer.
+// hand gives the caller fd as the answer, and closes ours before: a caller that
+// has its answer may unmount what fd is on. Never with SECCOMP_ADDFD_FLAG_SEND: a
+// signal to us while the kernel waits for the caller leaves that one with the
+// answer 0 and no descriptor (kernel/seccomp.c, seccomp_notify_addfd), and descriptor
+// 0 is another file.
 func (s *supervisor) hand(id uint64, fd int, flags uint32) bool {
-	a := notifAddfd{id: id, flags: addfdSend, srcfd: uint32(fd), newfdFlags: flags}
-	_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), ioctlAddfd, uintptr(unsafe.Pointer(&a)))
-	return e == 0
+	a := notifAddfd{id: id, srcfd: uint32(fd), newfdFlags: flags}
+	theirs, e := s.ioctl(ioctlAddfd, unsafe.Pointer(&a))
+	unix.Close(fd)
+	return e == 0 && s.send(notifResp{id: id, val: int64(theirs)}) == 0
 }
 
 // reduce makes a reduced list once: of types, which stand last in a line, or of
