@@ -146,7 +146,7 @@ func TestFlagsAreComposes(t *testing.T) {
 		t.Skip("needs docker compose to compare with: internal/needs/install.sh gets it")
 	}
 	// -i and -t of exec do nothing in docker compose, and are hidden there.
-	own := map[string]bool{"compose exec --interactive": true, "compose exec --tty": true, "compose wait --any": true, "compose wait --all": true}
+	own := map[string]bool{"compose exec --interactive": true, "compose exec --tty": true, "compose wait --any": true, "compose wait --all": true, "compose up --tied": true}
 	lacking := map[string]string{
 		"build": "nothing is built", "quiet-build": "nothing is built", "watch": "nothing is watched", "menu": "there is no menu",
 		"models": "no model is run", "no-build": "nothing is built",
