@@ -9,6 +9,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 func tool(t *testing.T, name string) {
@@ -86,6 +89,8 @@ func skopeoOCI(t *testing.T, dir string) string {
 
 func umoci(t *testing.T, dir string) string {
 	tool(t, "umoci")
+	// By it this machine's tar changes the mode of devices.
+	probetest.Need(t, probe.OPath)
 	at := filepath.Join(dir, "layout")
 	sh(t, nil, "umoci", "init", "--layout", at)
 	sh(t, nil, "umoci", "new", "--image", at+":real")
@@ -103,6 +108,8 @@ func umoci(t *testing.T, dir string) string {
 func dockerDaemon(t *testing.T) (env []string) {
 	tool(t, "docker")
 	tool(t, "dockerd")
+	// Docker wants Linux 3.10, by which that came.
+	probetest.Need(t, probe.NSPIDSetns)
 	// Sockets have short names.
 	dir, err := os.MkdirTemp("", "dd")
 	if err != nil {

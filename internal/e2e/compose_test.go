@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,10 @@ import (
 	"testing"
 
 	"coracle/group/model"
+	"coracle/probe"
+	"coracle/probe/probetest"
+
+	"golang.org/x/sys/unix"
 )
 
 // scene is one Compose file of testdata/compose, brought up and looked at.
@@ -22,7 +27,7 @@ type scene struct {
 	// "running", or "exited" and the exit code.
 	states map[string]string
 	logs   map[string]string // what a service's log holds, at last
-	only   string            // "services": it needs their tree; "ids": of several users; "namespaces"
+	only   string            // "services": it needs their tree; "ids": of several users; "namespaces"; "calls", "no_new_privs": of newer kernels
 	then   func(p *played)
 }
 
@@ -58,7 +63,7 @@ func scenes() []scene {
 		{dir: "restart", states: up("flaky-1"), logs: map[string]string{"flaky": "run 3"}},
 		{dir: "health", states: up("db-1", "web-1"), logs: map[string]string{"web": "up"}, then: restartedAlone},
 		{dir: "limits", states: up("old-1", "new-1"), logs: map[string]string{"new": "512"}},
-		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "ids"},
+		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "ids no_new_privs"},
 		{dir: "envfile", states: up("app-1"), logs: map[string]string{"app": "file service through"}},
 		{dir: "anchors", states: up("one-1", "two-1")},
 		{dir: "networks", states: up("proxy-1", "app-1", "db-1"), then: isolated},
@@ -71,9 +76,9 @@ func scenes() []scene {
 		{dir: "rolling", states: up("web-1", "web-2", "web-3", "web-4"), then: rolledOn},
 		{dir: "naming", states: up("e2e-own-container")},
 		{dir: "postgres", states: map[string]string{"db-1": "running", "init-1": "exited 0", "app-1": "running"},
-			logs: map[string]string{"app": "42"}, only: "services ids"},
+			logs: map[string]string{"app": "42"}, only: "services ids calls"},
 		{dir: "redis", states: up("redis-1", "worker-1", "worker-2", "worker-3", "worker-4", "worker-5"), only: "services"},
-		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "services", then: balanced},
+		{dir: "nginx", states: up("backend-1", "backend-2", "backend-3", "proxy-1"), only: "services calls", then: balanced},
 	}
 }
 
@@ -114,6 +119,10 @@ func TestComposeFiles(t *testing.T) {
 						t.Skip("needs several IDs: newuidmap, /etc/subuid")
 					case s.only == "namespaces" && strings.Contains(r.name, "chroot"):
 						t.Skip("needs namespaces to share")
+					case strings.Contains(s.only, "calls") && lacksCalls():
+						t.Skip("missing feature: getrandom and prlimit64, which the programs of Debian 12 want (Linux 3.17)")
+					case strings.Contains(s.only, "no_new_privs"):
+						probetest.Need(t, probe.NoNewPrivs)
 					}
 					n := *m
 					n.t = t
@@ -122,6 +131,12 @@ func TestComposeFiles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lacksCalls: OpenSSL finds no random numbers then, and nginx does not start.
+func lacksCalls() bool {
+	_, err := unix.Getrandom(make([]byte, 1), 0)
+	return errors.Is(err, unix.ENOSYS)
 }
 
 // play brings a scene up, twice, and down.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -13,6 +14,9 @@ import (
 func TestOwnGroups(t *testing.T) {
 	needRoot(t)
 	probetest.Need(t, probe.Cgroup1Memory)
+	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
+		t.Skip("missing feature: /sys/fs/cgroup, a place for control groups (Linux 2.6.36)")
+	}
 	m := newMachine(t, "", "isolation=namespaces,limits=cgroup1", 0)
 	for _, ns := range []string{"private", "host"} {
 		if ns == "private" && !probetest.Report(t, t.TempDir()).Has(probe.NSCgroup) {

@@ -33,6 +33,10 @@ func TestSharedNamespaces(t *testing.T) {
 			until(t, "the donor has written", func() bool { return m.try("exec", "donor", "cat", "/dev/shm/f").out == "shared\n" })
 			ns := func(kind, name string) string { return m.ok("exec", name, "readlink", "/proc/self/ns/"+kind) }
 			for flag, kind := range map[string]string{"--pid": "pid", "--ipc": "ipc", "--network": "net"} {
+				if !exists("/proc/self/ns/" + kind) {
+					m.ok("run", "--rm", flag, "container:donor", "box", "true") // nothing to tell them apart by
+					continue
+				}
 				m.is(ns(kind, "donor"), "run", "--rm", flag, "container:donor", "box", "readlink", "/proc/self/ns/"+kind)
 			}
 			m.is("shared", "run", "--rm", net, "--ipc=container:donor", "box", "cat", "/dev/shm/f")

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"coracle/probe"
+	"coracle/probe/probetest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -236,6 +239,10 @@ func wiringLive(t *testing.T, m *machine) {
 		t.Errorf("first address %s: .1 is another's, .9 the gateway's", got)
 	}
 	m.getsNot("e1", "http://w1/")
+	if !probetest.Report(t, m.dir).Has(probe.NSNetSetns) {
+		m.fails(1, "this kernel cannot (setns", "network", "connect", "west", "e1")
+	}
+	probetest.Need(t, probe.NSNetSetns) // to connect a container that runs
 	m.ok("network", "connect", "--alias", "eastern", "--ip", "10.213.0.77", "west", "e1")
 	m.gets("e1", "http://w1/", "w1")
 	m.gets("w1", "http://eastern/", "e1")
@@ -300,6 +307,7 @@ func wiringSpoof(t *testing.T, m *machine) {
 	m.run("asker", []string{"--network", "held"}, "box", "sleep", "600")
 	m.run("thief", []string{"--network", "held", "--cap-add", "NET_ADMIN"}, "box", "sleep", "600")
 	m.gets("thief", "http://victim/", "victim")
+	probetest.Need(t, probe.NSNetSetns) // for nsenter
 	pid := m.ok("inspect", "-f", "{{.State.Pid}}", "thief")
 	if out, err := exec.Command("nsenter", "-t", pid, "-n", "ip", "addr", "replace", "10.214.0.99/24", "dev", "eth0").CombinedOutput(); err != nil {
 		t.Skipf("needs nsenter and ip: %v %s", err, out)

@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -16,6 +17,11 @@ import (
 // because a Go program has several threads.
 func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if errors.Is(err, os.ErrNotExist) {
+		if _, own := os.Stat("/proc/self/ns/net"); own != nil {
+			return nil, fmt.Errorf("join the network namespace of a container that runs: this kernel cannot (setns, Linux 3.0): %w", unix.ENOSYS)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -61,9 +61,14 @@ func Own(run func() int) int {
 var outer string
 
 // Outside calls f in the network that Own left, and so do the programs that f
-// starts: what a test needs of the machine's own network, such as a package.
+// starts: what a test needs of the machine's own network, such as a package. Where
+// namespaces are no files there is no way back, and f is called where it is: what
+// it wants may be in a cache.
 func Outside(f func() error) error {
 	if outer == "" {
+		return f()
+	}
+	if _, err := os.Stat("/proc/self/ns/net"); errors.Is(err, os.ErrNotExist) {
 		return f()
 	}
 	done := make(chan error)
