@@ -132,6 +132,7 @@ func limitsRungs() []Rung {
 func wiringRungs() []Rung {
 	bridge := []probe.Feature{probe.NSNet, probe.Veth}
 	either := []probe.Feature{probe.BridgeNetlink, probe.BridgeIoctl}
+	wire := []probe.Feature{probe.Tun, probe.NetPacket}
 	return []Rung{
 		{
 			Concern: Wiring, Name: "bridge-nft", With: []string{"isolation=namespaces"},
@@ -152,13 +153,13 @@ func wiringRungs() []Rung {
 		},
 		{
 			Concern: Wiring, Name: "netstack", With: []string{"isolation=userns"},
-			Needs: []probe.Feature{probe.NSUserNet, probe.Tun},
+			Needs: []probe.Feature{probe.NSUserNet}, NeedsAny: wire,
 			Gives: "networks of containers without a right on the host: a TCP/IP stack and the wire in the monitors",
 			Lacks: []string{"the kernel's speed"},
 		},
 		{
 			Concern: Wiring, Name: "netstack", With: []string{"isolation=namespaces"},
-			Needs: []probe.Feature{probe.NSNet, probe.Tun},
+			Needs: []probe.Feature{probe.NSNet}, NeedsAny: wire,
 			Gives: "networks of containers without a bridge: a TCP/IP stack and the wire in the monitors",
 			Lacks: []string{"the kernel's speed"},
 		},

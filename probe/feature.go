@@ -89,6 +89,7 @@ const (
 	MemFD   Feature = "memfd"
 
 	Tun           Feature = "net.tun"
+	NetPacket     Feature = "net.packet" // a packet socket on a veth pair, which does for a TAP
 	Veth          Feature = "net.veth"
 	BridgeNetlink Feature = "net.bridge.netlink"
 	BridgeIoctl   Feature = "net.bridge.ioctl"

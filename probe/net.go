@@ -14,18 +14,26 @@ import (
 )
 
 func netFeatures() []Feature {
-	return []Feature{NSNetUnshare, NSNetSetns, Tun, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables}
+	return []Feature{NSNetUnshare, NSNetSetns, Tun, NetPacket, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables}
 }
 
 // probeNet makes interfaces and tables in a network namespace that ends with a
-// thread. Without the right to one, the device for netstack is tried in a user
+// thread. Without the right to one, what netstack needs is tried in a user
 // namespace.
 func probeNet(e *env) []Result {
 	var out []Result
 	onThread(func() { out = e.netHere() })
+	if e.id.caps&(1<<unix.CAP_NET_ADMIN) != 0 {
+		return out
+	}
+	tun, packet, ran := e.netForUser()
 	for i, res := range out {
-		if res.Feature == Tun && res.State == No && e.id.caps&(1<<unix.CAP_NET_ADMIN) == 0 {
-			out[i] = e.tunForUser(res)
+		switch {
+		case !ran || res.State != No:
+		case res.Feature == Tun:
+			out[i] = tun
+		case res.Feature == NetPacket:
+			out[i] = packet
 		}
 	}
 	return out
@@ -38,7 +46,7 @@ func (e *env) netHere() []Result {
 	e.netMade("net")
 	out := []Result{setns, trial{f: NSNetUnshare, what: "unshare CLONE_NEWNET of a thread", cap: capSysAdmin, mend: k.kernel()}.result(e, err)}
 	if err != nil {
-		for _, f := range []Feature{Tun, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables} {
+		for _, f := range []Feature{Tun, NetPacket, Veth, BridgeNetlink, BridgeIoctl, NFTables, IPTables} {
 			out = append(out, trial{f: f, what: "a network namespace to try it in", cap: capNetAdmin, mend: k.kernel()}.result(e, err))
 		}
 		return out
@@ -82,28 +90,81 @@ func tunResult(e *env, what string, err error) Result {
 	return trial{f: Tun, what: what, cap: capNetAdmin, mend: mend}.result(e, err)
 }
 
-// tunForUser is tun in a user namespace and a network namespace.
-func (e *env) tunForUser(was Result) Result {
+// netForUser is tun and packet in a user namespace and a network namespace; !ran:
+// there is none.
+func (e *env) netForUser() (tun, packet Result, ran bool) {
 	s := sys.Script{Flags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET}
 	open := s.Open(tunDevice, unix.O_RDWR)
 	set := s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TUNSETIFF, s.Mem(ifreqTap())}, From: [6]uint8{uint8(open + 1)}})
 	s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TUNSETPERSIST, 1}, From: [6]uint8{uint8(open + 1)}}) // see tun
+	pair := packetScript(&s)
 	a, err := s.Run()
 	if err != nil {
-		return was
+		return tun, packet, false
 	}
+	const where = " in a user namespace"
 	if err := a[open].Err(); err != nil {
-		res := tunResult(e, "open "+tunDevice, err)
+		tun = tunResult(e, "open "+tunDevice, err)
 		if isErr(err, unix.EACCES) {
-			res.Mend = "chmod 0666 " + tunDevice
+			tun.Mend = "chmod 0666 " + tunDevice
 		}
-		return res
+	} else {
+		tun = tunResult(e, "ioctl TUNSETIFF"+where, forbidden(a[set].Err()))
 	}
-	res := tunResult(e, "ioctl TUNSETIFF in a user namespace", forbidden(a[set].Err()))
-	if res.State == Yes {
-		res.Detail = "in a user namespace"
+	err = nil
+	for _, i := range pair {
+		if err == nil {
+			err = a[i].Err()
+		}
 	}
-	return res
+	packet = packetTrial(where).result(e, forbidden(err))
+	for _, r := range []*Result{&tun, &packet} {
+		if r.State == Yes {
+			r.Detail = where[1:]
+		}
+	}
+	return tun, packet, true
+}
+
+func packetTrial(where string) trial {
+	return trial{f: NetPacket, what: "a packet socket on a veth pair" + where, cap: capNetAdmin, mend: "modprobe veth af_packet, or a kernel of 2.6.27 or newer with CONFIG_VETH and CONFIG_PACKET"}
+}
+
+const packetPair, packetPeer = "cprobepk0", "cprobepk1"
+
+// packet opens such a socket, with what stands before a TAP's frames, too.
+func (e *env) packet(vethErr error) Result {
+	t := packetTrial("")
+	if vethErr != nil {
+		return t.result(e, vethErr)
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
+	}
+	return t.result(e, err)
+}
+
+// packetScript appends what makes a pair and opens the socket, and gives the calls
+// of which none may fail. The answer of the kernel is not read: the pair is there
+// or not.
+func packetScript(s *sys.Script) []int {
+	msg := new(netlinkConn).newLink(packetPair, "veth", packetPeer)
+	to := make([]byte, 12) // struct sockaddr_nl: the kernel
+	*(*uint16)(unsafe.Pointer(&to[0])) = unix.AF_NETLINK
+	req := make([]byte, 40)
+	copy(req, packetPeer)
+	one := make([]byte, 4)
+	one[0], one[3] = 1, 1 // not zero, in either byte order
+	from := func(i int) [6]uint8 { return [6]uint8{uint8(i + 1)} }
+	nl := s.Do(unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	send := s.Add(sys.Call{Nr: unix.SYS_SENDTO, Args: [6]uintptr{0, s.Mem(msg), uintptr(len(msg)), 0, s.Mem(to), uintptr(len(to))}, From: from(nl)})
+	in := s.Do(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	index := s.Add(sys.Call{Nr: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.SIOCGIFINDEX, s.Mem(req)}, From: from(in)})
+	pk := s.Do(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	hdr := s.Add(sys.Call{Nr: unix.SYS_SETSOCKOPT, Args: [6]uintptr{0, unix.SOL_PACKET, unix.PACKET_VNET_HDR, s.Mem(one), uintptr(len(one))}, From: from(pk)})
+	return []int{nl, send, in, index, pk, hdr}
 }
 
 func ioctl(fd int, req uint, buf []byte) error {
@@ -124,11 +185,11 @@ func (e *env) links() []Result {
 	byIoctl := trial{f: BridgeIoctl, what: "ioctl SIOCBRADDBR", cap: capNetAdmin, mend: "modprobe bridge, or a kernel with CONFIG_BRIDGE"}
 	n, err := dialNetlink(unix.NETLINK_ROUTE)
 	if err != nil {
-		return each(e, err, trial{f: Veth, what: "netlink", mend: veth.mend}, trial{f: BridgeNetlink, what: "netlink", mend: byNetlink.mend}, trial{f: BridgeIoctl, what: "netlink"})
+		return each(e, err, trial{f: Veth, what: "netlink", mend: veth.mend}, packetTrial(""), trial{f: BridgeNetlink, what: "netlink", mend: byNetlink.mend}, trial{f: BridgeIoctl, what: "netlink"})
 	}
 	defer n.close()
 	vethErr := n.addLink("cprobe0", "veth", "cprobe1")
-	out := []Result{veth.result(e, vethErr)}
+	out := []Result{veth.result(e, vethErr), e.packet(vethErr)}
 	port := "cprobe0"
 	if vethErr != nil {
 		// Any Ethernet interface can be a port.

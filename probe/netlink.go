@@ -93,6 +93,12 @@ func (n *netlinkConn) ask(msgs []byte, last uint32, want uint16) (body []byte, e
 
 // addLink makes an interface, with a peer if it is half of a pair.
 func (n *netlinkConn) addLink(name, kind, peer string) error {
+	msg := n.newLink(name, kind, peer)
+	_, err := n.ask(msg, n.seq, 0)
+	return err
+}
+
+func (n *netlinkConn) newLink(name, kind, peer string) []byte {
 	body := make([]byte, unix.SizeofIfInfomsg)
 	body = attr(body, unix.IFLA_IFNAME, text(name))
 	info := attr(nil, unix.IFLA_INFO_KIND, []byte(kind))
@@ -102,9 +108,7 @@ func (n *netlinkConn) addLink(name, kind, peer string) error {
 		info = attr(info, unix.IFLA_INFO_DATA, attr(nil, vethInfoPeer, other))
 	}
 	body = attr(body, unix.IFLA_LINKINFO, info)
-	msg := n.message(unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
-	_, err := n.ask(msg, n.seq, 0)
-	return err
+	return n.message(unix.RTM_NEWLINK, unix.NLM_F_REQUEST|unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, body)
 }
 
 // errNoPort is what 2.6.32 deserves: it acknowledges, and there is no port.

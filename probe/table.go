@@ -58,7 +58,7 @@ func Groups() []Group {
 			{PIDFD, "process descriptors"}, {OpenAt2, "openat2"}, {OPath, "O_PATH"}, {MemFD, "memory files"}, {Subreaper, "subreaper"},
 		}},
 		{"network", []Titled{
-			{Tun, "TAP device"}, {Veth, "veth pair"}, {BridgeNetlink, "bridge by netlink"}, {BridgeIoctl, "bridge by ioctl"},
+			{Tun, "TAP device"}, {NetPacket, "packet socket on a veth pair"}, {Veth, "veth pair"}, {BridgeNetlink, "bridge by netlink"}, {BridgeIoctl, "bridge by ioctl"},
 			{NFTables, "nftables"}, {IPTables, "iptables program"},
 		}},
 		{"other", []Titled{{BinfmtMisc, "foreign binaries (binfmt_misc)"}, {BinfmtUserNS, "foreign binaries, handlers in a user namespace"}}},

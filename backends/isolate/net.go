@@ -20,9 +20,12 @@ type Net struct {
 	Sysctls []NetSysctl
 }
 
-// NetTap is a TAP device.
+// NetTap is a TAP device; where there is none to be had, a pair of interfaces and
+// a packet socket on the far one, whose frames are the same.
 type NetTap struct {
 	Name string
+	// Pair asks for the pair even where there are TAPs.
+	Pair bool
 	// VNetHdr asks for a struct virtio_net_hdr before each packet.
 	VNetHdr bool
 }

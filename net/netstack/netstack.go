@@ -42,6 +42,8 @@ const (
 // Options are what the driver needs.
 type Options struct {
 	Run string // the run directory; see network.Dir
+	// Pairs does without TAPs, as where there are none (isolate.NetTap).
+	Pairs bool
 }
 
 // Driver is the rung netstack.
@@ -145,7 +147,7 @@ func (w *wiring) Attach(pid int) error {
 	defer w.mu.Unlock()
 	what := new(isolate.Net)
 	for _, ep := range w.eps {
-		what.Taps = append(what.Taps, tapOf(ep))
+		what.Taps = append(what.Taps, w.tap(ep))
 	}
 	files, err := inside.In(pid, what)
 	if err != nil || len(w.eps) == 0 {
@@ -154,8 +156,8 @@ func (w *wiring) Attach(pid int) error {
 	return w.begin(files)
 }
 
-func tapOf(ep *network.Endpoint) isolate.NetTap {
-	return isolate.NetTap{Name: ep.Inner, VNetHdr: true}
+func (w *wiring) tap(ep *network.Endpoint) isolate.NetTap {
+	return isolate.NetTap{Name: ep.Inner, VNetHdr: true, Pair: w.d.opt.Pairs}
 }
 
 // Ports are the published ports.
@@ -174,7 +176,7 @@ func (w *wiring) Inside() (*isolate.Net, error) {
 
 func (w *wiring) add(what *isolate.Net, ep *network.Endpoint) {
 	if w.ports[ep.NetworkID] == nil {
-		what.Taps = append(what.Taps, tapOf(ep))
+		what.Taps = append(what.Taps, w.tap(ep))
 	}
 	l := isolate.NetLink{Name: ep.Inner, MAC: ep.MAC.String(), MTU: w.mtu(ep)}
 	for _, p := range [...]netip.Prefix{ep.IPv4, ep.IPv6} {

@@ -119,6 +119,20 @@ func (s *space) inside(what *isolate.Net) map[string]*os.File {
 	return files
 }
 
+// pairs has the tests do without TAPs.
+var pairs bool
+
+// TestPairs runs all of them on packet sockets.
+func TestPairs(t *testing.T) {
+	pairs = true
+	defer func() { pairs = false }()
+	for name, test := range map[string]func(*testing.T){
+		"each other": TestEachOther, "out": TestOut, "published": TestPublished, "spoof": TestSpoof, "nothing is left": TestLeavesNothing,
+	} {
+		t.Run(name, test)
+	}
+}
+
 // lake is a network in a run directory of the test's.
 type lake struct {
 	t   *testing.T
@@ -128,7 +142,11 @@ type lake struct {
 
 func newLake(t *testing.T, run string, id string, internal bool) *lake {
 	t.Helper()
-	probetest.Need(t, probe.NSNet, probe.NSNetUnshare, probe.NSNetSetns, probe.Tun)
+	wire := probe.Tun
+	if pairs {
+		wire = probe.NetPacket
+	}
+	probetest.Need(t, probe.NSNet, probe.NSNetUnshare, probe.NSNetSetns, wire)
 	if _, err := exec.LookPath("ip"); err != nil {
 		t.Skip("missing program: ip (iproute2)")
 	}
@@ -171,7 +189,7 @@ func (l *lake) boat(number int, publish ...network.Publish) *boat {
 		t.Fatal(err)
 	}
 	s := &network.Sandbox{ContainerID: ep.ContainerID, Endpoints: []*network.Endpoint{ep}, Networks: map[string]*network.Network{l.n.ID: l.n}, Publish: publish}
-	d := New(Options{Run: l.run})
+	d := New(Options{Run: l.run, Pairs: pairs})
 	// The host of these tests is its loopback interface.
 	d.self = func(v6 bool) (netip.Addr, bool) {
 		if v6 {

@@ -126,7 +126,7 @@ func (p *port) fromTap() {
 			if !p.await(p.tap) {
 				return
 			}
-		case err == unix.EINTR:
+		case err == unix.EINTR || err == unix.ENETDOWN: // a pair's far end was set down
 		case err != nil: // EBADFD or EIO: the interface is gone, and the namespace with it
 			return
 		case n >= vnetLen+ethLen:

@@ -30,9 +30,9 @@ func Do(n *isolate.Net) (names []string, fds []int, err error) {
 		}
 	}()
 	for _, t := range n.Taps {
-		fd, err := tap(t)
+		fd, err := wire(t)
 		if err != nil {
-			return names, fds, fmt.Errorf("make TAP device %s: %w", t.Name, err)
+			return names, fds, err
 		}
 		names, fds = append(names, "tap:"+t.Name), append(fds, fd)
 	}
