@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"coracle/engine/machine"
@@ -183,7 +184,7 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 			return fmt.Errorf("create root filesystem: %w", err)
 		}
 	}
-	if err := furnish(ctx, e.mach, c, snaps); err != nil {
+	if err := furnish(ctx, e, c, snaps); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -211,17 +212,28 @@ func (e *Engine) make(ctx context.Context, c *record.Container, img *image.Image
 }
 
 // furnish makes what a container has beside its root filesystem.
-func furnish(ctx context.Context, m *machine.Machine, c *record.Container, snaps snapshot.Driver) error {
+func furnish(ctx context.Context, e *Engine, c *record.Container, snaps snapshot.Driver) error {
+	mine := onlyVolumes(c.Mounts)
+	made := slices.DeleteFunc(slices.Clone(mine), func(m record.Mount) bool {
+		_, err := e.mach.Volumes(e.store, c.Drivers).Get(m.Name)
+		return err == nil
+	})
 	// Of the sources only volumes: a bind's directory is made at the start.
-	fresh, err := volume.Sources(onlyVolumes(c.Mounts))
-	if err != nil || len(fresh) == 0 {
+	fresh, err := volume.Sources(mine)
+	if err != nil {
 		return err
+	}
+	for _, m := range made {
+		Tell(e, "volume", "create", m.Name, map[string]string{"driver": m.Driver})
+	}
+	if len(fresh) == 0 {
+		return nil
 	}
 	mounts, err := machine.RootMounts(c, snaps)
 	if err != nil {
 		return err
 	}
-	return m.CopyUp(ctx, c, mounts, snaps.Dir(c.ID), fresh)
+	return e.mach.CopyUp(ctx, c, mounts, snaps.Dir(c.ID), fresh)
 }
 
 func onlyVolumes(list []record.Mount) []record.Mount {

@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"maps"
+	"strconv"
 
 	"coracle/engine/events"
 	"coracle/engine/record"
+
+	"github.com/moby/moby/api/types/mount"
 )
 
 // happened writes an event of a container, with more attributes than those that
@@ -30,6 +33,28 @@ func (l *life) tell(what events.Action, more ...string) {
 		c = now
 	}
 	happened(l.e, c, what, more...)
+}
+
+// tellVolumes tells of each volume that l's container has it now, or no more.
+func tellVolumes(l *life, mounted bool) {
+	if mounted == l.mounted {
+		return
+	}
+	l.mounted = mounted
+	for i := range l.c.Mounts {
+		m := &l.c.Mounts[i]
+		if m.Type != mount.TypeVolume {
+			continue
+		}
+		with := map[string]string{"container": l.c.ID, "driver": m.Driver}
+		if !mounted {
+			Tell(l.e, "volume", "unmount", m.Name, with)
+			continue
+		}
+		with["destination"], with["propagation"] = m.Destination, string(m.Propagation)
+		with["read/write"] = strconv.FormatBool(m.RW)
+		Tell(l.e, "volume", "mount", m.Name, with)
+	}
 }
 
 // EventQuery says which events are wanted.

@@ -56,8 +56,10 @@ type life struct {
 	shares *shares
 	bundle *isolate.Bundle
 	log    logs.Sink
-	pump   *stream.Pump
-	server *stream.Server
+	// mounted: the volumes' events have said so.
+	mounted bool
+	pump    *stream.Pump
+	server  *stream.Server
 
 	// mu guards state and what follows against the orders that come by the
 	// socket: see orders.go.
@@ -118,6 +120,7 @@ func (l *life) failed(err error) {
 		l.grouped() // it may still be being made
 	}
 	l.unwire()
+	tellVolumes(l, false)
 	if l.log != nil {
 		l.log.Close()
 	}
@@ -230,6 +233,7 @@ func (l *life) assemble() error {
 	if err := l.volumes().Mount(c, !spec.UserNS(c.Drivers.Isolation)); err != nil {
 		return err
 	}
+	tellVolumes(l, true)
 	// At each start, because the host's own may have changed.
 	if err := wiring.Files(c); err != nil {
 		return err
@@ -460,6 +464,7 @@ func (l *life) finish(code int) (pause time.Duration, again bool) {
 	if err == nil {
 		err = errors.Join(l.group.Remove(), machine.DropShm(c), l.volumes().Unmount(c))
 	}
+	tellVolumes(l, false)
 	if err != nil {
 		l.e.opt.Warn(fmt.Sprintf("clean up container %s: %v", c.ID[:12], err))
 	}

@@ -82,7 +82,8 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 			Tell(e, "network", events.Action(what), id, about)
 		},
 	})
-	e.sweeper = &remains.Sweeper{Store: e.store, Machine: e.mach, Wiring: e.wires, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
+	dropped := func(volume string) { Tell(e, "volume", "destroy", volume, map[string]string{"driver": "local"}) }
+	e.sweeper = &remains.Sweeper{Dropped: dropped, Store: e.store, Machine: e.mach, Wiring: e.wires, Warn: opt.Warn, Fallback: e.drivers(), Happened: func(c *record.Container, what events.Action, more ...string) {
 		happened(e, c, what, more...)
 	}}
 	return e, nil

@@ -32,6 +32,8 @@ type Sweeper struct {
 	Warn    func(string)
 	// Happened writes an event; nil: none are.
 	Happened func(c *record.Container, what events.Action, more ...string)
+	// Dropped tells of a volume that has gone with its container; nil: of none.
+	Dropped func(volume string)
 	// Fallback are the rungs of a draft that was killed before it said which.
 	Fallback record.Drivers
 }
@@ -223,7 +225,7 @@ func (w *Sweeper) Discard(ctx context.Context, c *record.Container, volumes bool
 	}
 	beside.Go(func() { run = w.Store.DeleteRun(c) })
 	if volumes {
-		err = w.Machine.Volumes(w.Store, c.Drivers).Release(ctx, c)
+		err = w.release(ctx, c)
 	}
 	beside.Wait()
 	if err := errors.Join(root, err, run); err != nil {
@@ -265,9 +267,20 @@ func (w *Sweeper) CleanOne(ctx context.Context, c *record.Container, half bool) 
 		return err
 	}
 	if half || c.HostConfig != nil && c.HostConfig.AutoRemove {
-		if err := w.Machine.Volumes(w.Store, c.Drivers).Release(ctx, c); err != nil {
+		if err := w.release(ctx, c); err != nil {
 			return err
 		}
 	}
 	return w.Store.Delete(c)
+}
+
+// release deletes c's anonymous volumes.
+func (w *Sweeper) release(ctx context.Context, c *record.Container) error {
+	gone, err := w.Machine.Volumes(w.Store, c.Drivers).Release(ctx, c)
+	if w.Dropped != nil {
+		for _, name := range gone {
+			w.Dropped(name)
+		}
+	}
+	return err
 }

@@ -313,17 +313,20 @@ func (s *Store) delete(ctx context.Context, name, going string) error {
 }
 
 // Release deletes the anonymous volumes of a container that is going, but for
-// those that others took over (--volumes-from).
-func (s *Store) Release(ctx context.Context, c *record.Container) error {
+// those that others took over (--volumes-from), and names those that it has.
+func (s *Store) Release(ctx context.Context, c *record.Container) (gone []string, err error) {
 	var errs []error
 	for i := range c.Mounts {
 		m := &c.Mounts[i]
 		if !m.Anonymous || m.Type != "volume" {
 			continue
 		}
-		if err := s.delete(ctx, m.Name, c.ID); err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse) {
+		switch err := s.delete(ctx, m.Name, c.ID); {
+		case err == nil:
+			gone = append(gone, m.Name)
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse):
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return gone, errors.Join(errs...)
 }

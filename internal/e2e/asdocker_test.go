@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 )
 
 // client runs Docker's commands, by Docker or by us.
@@ -59,9 +60,14 @@ func dockerAndUs(t *testing.T) (docker, us client) {
 // and value by value where the values must be the same.
 func TestJSONAsDocker(t *testing.T) {
 	docker, us := dockerAndUs(t)
+	time.Sleep(1100 * time.Millisecond) // events end with the last whole second
 	for _, line := range []string{
 		"inspect runs", "inspect ended", "inspect made", "inspect plain", "inspect -s plain", "image inspect busybox:json", "volume inspect named", "volume inspect opts",
 		"ps -a --format json --no-trunc", "ps -as --format json", "images --format json", "volume ls --format json", "history --format json busybox:json",
+		"events --since 1h --until 0s --format json --filter container=ended --filter event=die",
+		"events --since 1h --until 0s --format json --filter container=ended --filter event=start",
+		"events --since 1h --until 0s --format json --filter volume=named --filter event=mount",
+		"stats --no-stream --no-trunc --format json runs",
 		"version --format json", "info --format json", "system info --format json",
 	} {
 		theirs, code := docker(strings.Fields(line)...)
@@ -205,7 +211,7 @@ func sameValue(path string) bool {
 	case "Id", "ID", "Image", "Created", "CreatedAt", "CreatedSince", "RunningFor", "StartedAt", "FinishedAt", "LastTagTime", "Pid", "Driver", "Status",
 		"ResolvConfPath", "HostnamePath", "HostsPath", "LogPath", "Source", "Mountpoint", "Mounts", "Size", "SizeRw", "SizeRootFs", "VirtualSize", "NetworkID",
 		"EndpointID", "SandboxID", "SandboxKey", "Version", "ApiVersion", "MinAPIVersion", "GitCommit", "GoVersion", "BuildTime", "DefaultAPIVersion",
-		"Comment", "SystemTime", "NFd", "NGoroutines", "DockerRootDir", "ServerVersion", "InitBinary", "DefaultRuntime", "Runtime", "CgroupnsMode", "PidMode", "Layers":
+		"Comment", "SystemTime", "id", "time", "timeNano", "container", "CPUPerc", "MemPerc", "MemUsage", "PIDs", "BlockIO", "Container", "NFd", "NGoroutines", "DockerRootDir", "ServerVersion", "InitBinary", "DefaultRuntime", "Runtime", "CgroupnsMode", "PidMode", "Layers":
 		return false
 	case "Name":
 		// Of an anonymous volume, of a driver, and of who made the server.
@@ -224,6 +230,7 @@ func excused(command, path string) bool {
 		// Docker's daemon here is 20.10: what 28 has no more, or has besides.
 		"[].HostConfig.KernelMemory", ".KernelMemory", ".ContainerdCommit", ".RuncCommit", ".InitCommit", "[].NetworkSettings.Networks.none.DNSNames",
 		"[].NetworkSettings.Networks.none.GwPriority", "[].Config.OnBuild", "[].Labels", ".ClientInfo.ApiVersion", "[].HostConfig.MaskedPaths", ".CDISpecDirs", ".Server.Components",
+		".Actor.Attributes.execDuration",
 		// What belongs to a driver, and ours are others.
 		"[].GraphDriver", ".DriverStatus", ".Runtimes", ".Plugins", ".SecurityOptions", ".Warnings", ".RegistryConfig",
 		// Ours alone.

@@ -102,6 +102,12 @@ func TestEvents(t *testing.T) {
 		"container create", "container attach", "container start", "container die", "container destroy",
 	}, "\n")
 	m.is(want, "events", "--since", "10m", "--until", "0s", "--format", "{{.Type}} {{.Action}}", "--filter", "type=image", "--filter", "type=volume", "--filter", "type=container")
+	m.ok("run", "--rm", "--name", "keeps", "-v", "store:/store:ro", net, "box", "true")
+	m.is("create\nmount /store local false\nunmount", "events", "--since", "10m", "--until", "0s", "--filter", "volume=store", "--format",
+		`{{.Action}}{{with .Actor.Attributes.destination}} {{.}} {{index $.Actor.Attributes "driver"}} {{index $.Actor.Attributes "read/write"}}{{end}}`)
+	m.ok("run", "--rm", "--name", "drops", "-v", "/anonymous", net, "box", "true")
+	m.is("create\nmount\nunmount\ndestroy", "events", "--since", "10m", "--until", "0s", "--filter", "volume="+m.ok("events", "--since", "10m", "--until", "0s",
+		"--filter", "type=volume", "--filter", "event=destroy", "--format", "{{.Actor.ID}}")[len("some\n"):], "--format", "{{.Action}}")
 	m.ok("network", "create", "yard")
 	m.ok("run", "--rm", "--name", "on", "--network", "yard", "box", "true")
 	m.ok("network", "rm", "yard")

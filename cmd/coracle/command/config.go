@@ -23,7 +23,10 @@ type settings struct {
 // createOptions is what the flags of run and create say.
 func createOptions(c *cli.Context, v *verb) (engine.CreateOptions, error) {
 	s := &settings{c: c, v: v}
-	err := s.fill()
+	err := distrusts(c)
+	if err == nil {
+		err = s.fill()
+	}
 	if err == nil {
 		err = joinGroup(c, &s.CreateOptions)
 	}

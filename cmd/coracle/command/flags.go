@@ -15,6 +15,7 @@ func processFlags() []cli.Flag {
 	return []cli.Flag{
 		list("attach", "a", "Attach to STDIN, STDOUT or STDERR"),
 		text("cidfile", "", "Write the container ID to the file"),
+		contentTrustFlag(),
 		text("entrypoint", "", "Overwrite the default ENTRYPOINT of the image"),
 		groupFlag(),
 		list("env", "e", "Set environment variables"),

@@ -37,12 +37,23 @@ func newPull(t *tool) *verb {
 
 // contentTrustFlag is accepted and does nothing: signatures are not checked.
 func contentTrustFlag() cli.Flag {
-	f := toggle("disable-content-trust", "", "Skip image verification")
-	f.Value, f.Hidden = true, true
+	f := toggle("disable-content-trust", "", "Skip image verification; without it is nothing")
+	f.Value = true
 	return f
 }
 
+// distrusts refuses what nobody does.
+func distrusts(c *cli.Context) error {
+	if c.Bool("disable-content-trust") {
+		return nil
+	}
+	return errors.New("--disable-content-trust=false: there is no content trust, which Docker retires: pull by digest instead")
+}
+
 func pullImage(t *tool, c *cli.Context) error {
+	if err := distrusts(c); err != nil {
+		return err
+	}
 	n, err := name.Parse(c.Args().First())
 	if err != nil {
 		return err

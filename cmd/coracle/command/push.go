@@ -31,6 +31,9 @@ func newPush(t *tool) *verb {
 }
 
 func pushImage(t *tool, c *cli.Context) error {
+	if err := distrusts(c); err != nil {
+		return err
+	}
 	n, err := name.Parse(c.Args().First())
 	switch {
 	case err != nil:
