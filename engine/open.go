@@ -69,7 +69,7 @@ func Open(ctx context.Context, opt Options) (*Engine, error) {
 	e.journal = events.In(filepath.Join(opt.Root, "events"))
 	e.mach = machine.New(e.report, opt.Root, opt.Run)
 	e.mach.Limit = sync.OnceValue(fetch.LayerLimit)
-	e.images.Limit = e.mach.Limit
+	e.images.Limit, e.mach.SquashUnmapped = e.mach.Limit, fetch.SquashUnmapped
 	e.source = newSource(e)
 	e.wires = wiring.New(wiring.Manager{
 		Report: e.report, Rung: e.sel.Rung(backends.Wiring), Strict: opt.Strict, Warn: opt.Warn,

@@ -36,6 +36,10 @@ type (
 // LayerLimit is what one layer may unpack to, as the configuration file says.
 func LayerLimit() int64 { return config.LayerLimit() }
 
+// SquashUnmapped tells whether files of owners without an ID are root's, as the
+// configuration file says.
+func SquashUnmapped() bool { return config.SquashUnmapped() }
+
 // Absent tells whether a registry said that there is no such image, or not for us.
 func Absent(err error) bool {
 	return errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrDenied)

@@ -55,8 +55,9 @@ type request struct {
 type answer struct {
 	Err   string
 	Errno syscall.Errno
-	In    bool // ErrInUse
-	Un    bool // ErrUnsupported
+	In    bool   // ErrInUse
+	Un    bool   // ErrUnsupported
+	Mend  string // what would help
 	N     int64
 
 	Damage []snapshot.Damage
@@ -65,11 +66,15 @@ type answer struct {
 // remoteError is an error of the helper; errno and sentinels stay reachable.
 type remoteError struct {
 	msg   string
+	mend  string
 	cause error
 }
 
 func (e *remoteError) Error() string { return e.msg }
 func (e *remoteError) Unwrap() error { return e.cause }
+
+// Mend is what would help, or "".
+func (e *remoteError) Mend() string { return e.mend }
 
 // Helper starts the helper somewhere.
 type Helper func(ctx context.Context, files []*os.File) (wait func() error, err error)
@@ -147,7 +152,7 @@ func (a *answer) err() error {
 	if a.Err == "" {
 		return nil
 	}
-	e := &remoteError{msg: a.Err}
+	e := &remoteError{msg: a.Err, mend: a.Mend}
 	switch {
 	case a.In:
 		e.cause = snapshot.ErrInUse
@@ -165,6 +170,10 @@ func answerOf(a answer, err error) answer {
 	}
 	a.Err = err.Error()
 	errors.As(err, &a.Errno)
+	var known interface{ Mend() string } // *layer.UnmappedError, *layer.TooLargeError
+	if errors.As(err, &known) {
+		a.Mend = known.Mend()
+	}
 	a.In, a.Un = errors.Is(err, snapshot.ErrInUse), errors.Is(err, snapshot.ErrUnsupported)
 	return a
 }

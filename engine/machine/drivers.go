@@ -32,6 +32,9 @@ type Machine struct {
 	maps      func() userns.IDMaps
 	// Limit tells what a layer may unpack to; nil: there is no limit.
 	Limit func() int64
+	// SquashUnmapped tells whether files whose owner has no ID in the user namespace
+	// are its root's; nil: they are an error.
+	SquashUnmapped func() bool
 }
 
 // New describes the machine that r reports of, with state in root and run.
@@ -87,6 +90,7 @@ func (m *Machine) Snapshots(rung, isolation string) (snapshot.Driver, error) {
 	if isolation == "userns" {
 		opt.UserXattr = true
 		if maps := m.maps(); !maps.Single {
+			opt.SquashUnmapped = m.SquashUnmapped != nil && m.SquashUnmapped()
 			return fsop.New(fsop.Where{Rung: rung, Dir: m.snapshotDir(rung), Images: filepath.Join(m.root, "images"), Options: opt}, maps, OpenSnapshots)
 		}
 		opt.Squash = true

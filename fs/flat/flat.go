@@ -100,7 +100,7 @@ func (s *Store) build(ctx context.Context, dir string, layers []snapshot.Layer) 
 // apply applies layers to a tree, and tells how many attributes they had.
 func (s *Store) apply(ctx context.Context, layers []snapshot.Layer, root string) (xattrs int, err error) {
 	for _, l := range layers {
-		stats, err := layer.ApplyFrom(ctx, l, root, layer.Options{Style: layer.Flat, Squash: s.opt.Squash, MaxBytes: s.opt.MaxBytes})
+		stats, err := layer.ApplyFrom(ctx, l, root, layer.Options{Style: layer.Flat, Squash: s.opt.Squash, SquashUnmapped: s.opt.SquashUnmapped, MaxBytes: s.opt.MaxBytes})
 		if err != nil {
 			return xattrs, err
 		}

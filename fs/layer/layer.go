@@ -42,6 +42,9 @@ type Options struct {
 	Style Style
 	// Squash gives every file to the caller, and leaves out device nodes.
 	Squash bool
+	// SquashUnmapped gives the caller those files alone whose owner has no ID in the
+	// user namespace, which is an error without it.
+	SquashUnmapped bool
 	// UserXattr marks opaque directories with "user.overlay." attributes.
 	UserXattr bool
 	// MaxBytes bounds what is unpacked; each entry counts 512 bytes and its

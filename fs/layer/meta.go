@@ -127,7 +127,7 @@ func (a *applier) chowns(up *level, m *meta) bool {
 
 func (a *applier) sealFile(up *level, fd int, m *meta) error {
 	if a.chowns(up, m) {
-		if err := sys.Fchown(fd, m.uid, m.gid); err != nil {
+		if err := a.give(m, func(uid, gid int) error { return sys.Fchown(fd, uid, gid) }); err != nil {
 			return err
 		}
 	}
@@ -147,7 +147,7 @@ func (a *applier) sealFile(up *level, fd int, m *meta) error {
 // the making of its entries waits for the end.
 func (a *applier) sealDir(l *level, m *meta) error {
 	if !a.opt.Squash {
-		if err := sys.Fchown(l.fd, m.uid, m.gid); err != nil {
+		if err := a.give(m, func(uid, gid int) error { return sys.Fchown(l.fd, uid, gid) }); err != nil {
 			return err
 		}
 		l.gid = m.gid
@@ -183,7 +183,7 @@ func (a *applier) sealDir(l *level, m *meta) error {
 // opens it.
 func (a *applier) sealSpecial(up *level, base string, m *meta, link bool) error {
 	if a.chowns(up, m) {
-		if err := sys.Fchownat(up.fd, base, m.uid, m.gid); err != nil {
+		if err := a.give(m, func(uid, gid int) error { return sys.Fchownat(up.fd, base, uid, gid) }); err != nil {
 			return err
 		}
 	}
@@ -202,12 +202,11 @@ func (a *applier) sealSpecial(up *level, base string, m *meta, link bool) error 
 func (a *applier) setXattrs(m *meta, set func(xattr) error) error {
 	for _, x := range m.xattrs {
 		err := set(x)
-		switch {
-		case err == nil:
+		if err == nil {
 			a.stats.Xattrs++
-		case sys.NoXattr(err):
-			a.note("%s: attribute %s left out: %v", m.name, x.name, err)
-		default:
+			continue
+		}
+		if ok, err := a.leftOut(m.name, x.name, err); !ok {
 			return err
 		}
 	}
@@ -229,9 +228,8 @@ func (a *applier) end(ok bool) error {
 		for _, acl := range a.lateACL {
 			keep(a.at(acl.real, func(fd int) error {
 				err := sys.Fsetxattr(fd, "system.posix_acl_default", acl.value)
-				if err != nil && sys.NoXattr(err) {
-					a.note("%s: default ACL left out: %v", acl.real, err)
-					err = nil
+				if err != nil {
+					_, err = a.leftOut(acl.real, "system.posix_acl_default", err)
 				}
 				return err
 			}))

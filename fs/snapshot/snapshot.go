@@ -97,6 +97,9 @@ type Options struct {
 	// archive, and leaves out device nodes: for a user namespace that maps one
 	// ID only, or a user without one.
 	Squash bool
+	// SquashUnmapped gives the caller those files alone whose owner has no ID in
+	// the user namespace, which is an error without it.
+	SquashUnmapped bool
 	// UserXattr marks whiteouts with "user." attributes, which overlay inside
 	// a user namespace reads, instead of "trusted." ones.
 	UserXattr bool

@@ -145,7 +145,7 @@ func (s *Store) fillLayer(ctx context.Context, p *part) (err error) {
 	if err := tree.MakeRoot(diff); err != nil {
 		return err
 	}
-	opt := layer.Options{Style: s.style, Squash: s.opt.Squash, UserXattr: s.opt.UserXattr, MaxBytes: s.opt.MaxBytes}
+	opt := layer.Options{Style: s.style, Squash: s.opt.Squash, SquashUnmapped: s.opt.SquashUnmapped, UserXattr: s.opt.UserXattr, MaxBytes: s.opt.MaxBytes}
 	if p.parent == "" {
 		// Nothing to hide: whiteouts in a base would be seen as they are where
 		// it is bound alone.

@@ -49,6 +49,8 @@ type File struct {
 	// LayerSize is how much one layer may unpack to ("100GB"); MaxLayer is it in bytes.
 	LayerSize string `json:"max-layer-size"`
 	MaxLayer  int64  `json:"-"`
+	// Squash gives files to root whose owner has no ID in a container's user namespace.
+	Squash bool `json:"squash-unmapped-ids"`
 }
 
 // MaxLayer is what a layer may unpack to where no file says otherwise: more than the
@@ -64,6 +66,12 @@ func LayerLimit() int64 {
 		return MaxLayer
 	}
 	return f.MaxLayer
+}
+
+// SquashUnmapped is what the file at Path says of it.
+func SquashUnmapped() bool {
+	f, err := Load(Path())
+	return err == nil && f.Squash
 }
 
 // Error says which file is wrong, and where.

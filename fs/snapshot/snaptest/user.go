@@ -37,6 +37,19 @@ func AsUserNS(t *testing.T, test string) {
 	})
 }
 
+// AsUserNSRange runs the named test again as root of a user namespace that maps an
+// ordinary user and 65535 more.
+func AsUserNSRange(t *testing.T, test string) {
+	t.Helper()
+	probetest.Need(t, probe.NSUser)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: nobody, Size: 1}, {ContainerID: 1, HostID: 4400000, Size: 65535}}
+	again(t, test, &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: ids, GidMappings: ids,
+		Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: true},
+	})
+}
+
 func again(t *testing.T, test string, attr *syscall.SysProcAttr) {
 	t.Helper()
 	if os.Geteuid() != 0 {
