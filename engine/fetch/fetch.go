@@ -152,16 +152,23 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 		return nil, perr
 	}
 	if elsewhere && err == nil {
-		if err := remote.UnpackImage(ctx, out.ID); err != nil {
+		if err := remote.UnpackImage(ctx, out.ID); err != nil && s.there(out.ID) {
 			return nil, fmt.Errorf("unpack image %s: %w", ref, err)
 		}
 	}
-	if err := s.mend(ctx, out.ID); err != nil {
+	if err := s.mend(ctx, out.ID); err != nil && s.there(out.ID) {
 		return nil, fmt.Errorf("mend image %s: %w", ref, err)
 	}
 	s.tell("pull", n)
 	conclude(out, report)
 	return out, nil
+}
+
+// there tells whether nobody has removed the image since it came: one that is gone has
+// nothing to be unpacked or mended, and its pull has not failed.
+func (s *Source) there(id string) bool {
+	_, err := s.Images.Get(context.Background(), id, "")
+	return !errors.Is(err, image.ErrNotFound)
 }
 
 func (s *Source) tell(what string, n name.Ref) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"coracle/fs/snapshot/snaptest"
@@ -15,7 +16,7 @@ var parts = []string{"a", "b", "d", "l", "..", ".", "", ".wh.a", ".wh.d", ".wh.l
 
 // FuzzEntries unpacks archives whose headers are right and whose entries are not:
 // FuzzApply hardly gets beyond a checksum. Four bytes are an entry: its type, two
-// parts of its name, and two of its link.
+// parts of its name, two of its link, and its mode.
 func FuzzEntries(f *testing.F) {
 	f.Add([]byte("\x01\x23\xb3\x00\x00\x3c\x00\x00"), byte(0)) // a link out, and a file through it
 	f.Add([]byte("\x02\x22\x00\x00\x00\x27\x00\x00\x00\x2a\x00\x00"), byte(1))
@@ -46,13 +47,16 @@ func FuzzEntries(f *testing.F) {
 			case 1:
 				e.Type = '2'
 			case 2:
-				e.Name += "/"
+				e.Type = '5'
 			case 3:
 				e.Type = '1'
 			case 4:
 				e.Type = '6'
 			default:
-				e.Body = "body"
+				e.Type, e.Body = '0', "body"
+			}
+			if e.Type != '5' {
+				e.Name = strings.TrimRight(e.Name, "/")
 			}
 			if e.Type != '1' && e.Type != '2' {
 				e.Link = ""

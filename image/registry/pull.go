@@ -129,7 +129,9 @@ func (p *pull) from(ctx context.Context, h *host) (*Pulled, error) {
 		for _, l := range img.Layers {
 			p.report.send(Event{ID: short(l.Digest), State: Exists})
 		}
-		return out, p.keep(ctx, img, out)
+		if err := p.keep(ctx, img, out); err == nil || !p.gone(img) {
+			return out, err
+		}
 	}
 	return out, p.bring(ctx, s, d, out)
 }
@@ -154,7 +156,16 @@ func (p *pull) upToDate(ctx context.Context, s *session) (*Pulled, error) {
 	}
 	p.begins()
 	out := &Pulled{Ref: p.ref, ID: img.ID, Digest: digest}
-	return out, p.keep(ctx, img, out)
+	if err := p.keep(ctx, img, out); err == nil || !p.gone(img) {
+		return out, err
+	}
+	return nil, nil
+}
+
+// gone tells whether somebody removed the image meanwhile: then it is fetched.
+func (p *pull) gone(img *image.Image) bool {
+	_, err := p.store.Get(context.Background(), img.ID, "")
+	return errors.Is(err, image.ErrNotFound)
 }
 
 // names are the names that the image gets: the one asked for, and the digest.

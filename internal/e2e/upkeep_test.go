@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestUpkeep: what is damaged of an image, in its blobs or unpacked, is found, and
@@ -122,5 +124,87 @@ func TestLayerLimit(t *testing.T) {
 			m.extra = nil
 			m.ok("pull", "-q", ref)
 		})
+	}
+}
+
+// TestPullAndPrune: while an image is pulled again and again, others prune and remove
+// what they can. No pull fails, and what is there in the end is whole.
+func TestPullAndPrune(t *testing.T) {
+	needRoot(t)
+	addr := registryDaemon(t)
+	one, two := addr+"/prune:1", addr+"/prune:2"
+	maker := newMachine(t, "", "", 0)
+	maker.ok("run", "--name", "made", net, "box", "sh", "-c", "head -c 3000000 /dev/urandom >/data")
+	maker.ok("commit", "made", one)
+	maker.ok("run", "--name", "more", net, one, "sh", "-c", "head -c 3000000 /dev/urandom >/more")
+	maker.ok("commit", "more", two)
+	maker.ok("push", "-q", one)
+	maker.ok("push", "-q", two)
+	for name, c := range map[string]struct {
+		backend string
+		uid     int
+	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"", ordinary}} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t, "", c.backend, c.uid)
+			var pulls, others sync.WaitGroup
+			stop := make(chan struct{})
+			for _, args := range [][]string{{"system", "prune", "-af"}, {"image", "prune", "-af"}, {"rmi", "-f", two}} {
+				others.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(20 * time.Millisecond):
+						}
+						if r := m.try(args...); r.code != 0 && !strings.Contains(r.err, "No such image") {
+							t.Errorf("%q: %+v", args, r)
+						}
+					}
+				})
+			}
+			for _, ref := range []string{one, two} {
+				pulls.Go(func() {
+					for range 12 {
+						if r := m.try("pull", "-q", ref); r.code != 0 {
+							t.Errorf("pull %s: %+v", ref, r)
+						}
+					}
+				})
+			}
+			pulls.Wait()
+			close(stop)
+			others.Wait()
+			m.ok("pull", "-q", one)
+			m.ok("pull", "-q", two)
+			m.ok("image", "verify")
+			m.is("3000000", "run", "--rm", net, two, "stat", "-c", "%s", "/more")
+			m.ok("system", "prune", "-af")
+			noFiles(t, m, "images/blobs", "images/partial", "fs")
+		})
+	}
+}
+
+// TestPullOnTerminal: bars of a pull at a terminal, that narrows meanwhile, and one
+// line a layer in the end; and a line for each state elsewhere.
+func TestPullOnTerminal(t *testing.T) {
+	needRoot(t)
+	ref := registryDaemon(t) + "/bars:1"
+	maker := newMachine(t, "", "", 0)
+	maker.ok("run", "--name", "made", net, "box", "sh", "-c", "head -c 20000000 /dev/urandom >/data")
+	maker.ok("commit", "made", ref)
+	maker.ok("push", "-q", ref)
+	m := newMachine(t, "", "", 0)
+	s := m.at("pull", ref)
+	s.resize(10, 50)
+	s.ends(0, "Status: Downloaded newer image for "+ref)
+	shown := s.text()
+	for _, want := range []string{": Downloading [", "total: ", "MB/20", "A\x1b[J", ": Pull complete\r\n", "Digest: sha256:"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("no %q in %q", want, shown)
+		}
+	}
+	m.ok("rmi", ref)
+	if out := m.ok("pull", ref); strings.Contains(out, "\x1b") || strings.Contains(out, "[=") || !strings.Contains(out, ": Pull complete") {
+		t.Errorf("without a terminal: %q", out)
 	}
 }

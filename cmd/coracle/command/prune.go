@@ -147,7 +147,7 @@ func systemWarning(all, volumes bool, filters []string) string {
 	} else {
 		lines = append(lines, "  - all dangling images")
 	}
-	lines = append(lines, "  - downloads that were broken off, and layers without an image", "")
+	lines = append(lines, "  - unused build cache (here: downloads that were broken off, and layers without an image)", "")
 	if len(filters) > 0 {
 		lines = append(lines, "  Items to be pruned will be filtered with:")
 		for _, f := range slices.Sorted(slices.Values(filters)) {
