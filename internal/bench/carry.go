@@ -165,5 +165,8 @@ func (b *bench) wiring() error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build nettest: %w\n%s", err, out)
 	}
-	return b.forwarders()
+	if err := b.forwarders(); err != nil {
+		return err
+	}
+	return b.stacks()
 }

@@ -5,8 +5,10 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"coracle/net/forward"
 	"coracle/net/network"
@@ -17,8 +19,10 @@ func main() {
 	switch {
 	case len(os.Args) == 4 && os.Args[1] == "forward":
 		err = carry(os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && os.Args[1] == "send":
+		err = send(os.Args[2], os.Args[3])
 	default:
-		err = fmt.Errorf("usage: nettest forward FROM TO")
+		err = fmt.Errorf("usage: nettest forward FROM TO | send TO DURATION")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nettest:", err)
@@ -46,4 +50,32 @@ func carry(at, service string) error {
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+// send sends to a TCP service for a while, waits for the byte by which it says that
+// all has come, and prints how many bytes went a second.
+func send(to, duration string) error {
+	d, err := time.ParseDuration(duration)
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("tcp", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	began, buf, sum := time.Now(), make([]byte, 256<<10), 0
+	for time.Since(began) < d {
+		n, err := c.Write(buf)
+		sum += n
+		if err != nil {
+			return err
+		}
+	}
+	c.(*net.TCPConn).CloseWrite()
+	if _, err := io.Copy(io.Discard, c); err != nil {
+		return err
+	}
+	fmt.Println(float64(sum) / time.Since(began).Seconds())
+	return nil
 }
