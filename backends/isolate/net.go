@@ -21,7 +21,8 @@ type Net struct {
 }
 
 // NetTap is a TAP device; where there is none to be had, a pair of interfaces and
-// a packet socket on the far one, whose frames are the same.
+// a packet socket on the far one, in a namespace that it alone holds, whose frames
+// are the same.
 type NetTap struct {
 	Name string
 	// Pair asks for the pair even where there are TAPs.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"coracle/backends/isolate"
 
@@ -33,9 +34,9 @@ func wire(t isolate.NetTap) (int, error) {
 // (net.core.rmem_max) for those without a right on the host.
 const socketBuffer = 4 << 20
 
-// pair makes a veth pair and opens a packet socket on the far end, which has no
-// address, answers no ARP and is there for the socket alone. It goes with the
-// namespace, or with the near one.
+// pair makes a veth pair and opens a packet socket on the far end, which is in a
+// network namespace that nothing but that socket holds: the container neither sees
+// nor touches it, and closing the socket takes both ends away, as with a TAP.
 func pair(t isolate.NetTap) (fd int, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -49,12 +50,48 @@ func pair(t isolate.NetTap) (fd int, err error) {
 	if err := h.LinkAdd(far); err != nil {
 		return -1, err
 	}
-	defer func() {
-		if err != nil {
-			h.LinkDel(far)
+	type result struct {
+		fd  int
+		err error
+	}
+	there, moved, done := make(chan result), make(chan error), make(chan result)
+	go func() {
+		// Never unlocked: the thread, and with it its hold on the namespace, ends
+		// with the goroutine.
+		runtime.LockOSThread()
+		err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
+		there <- result{unix.Gettid(), err}
+		if err != nil || <-moved != nil {
+			return
 		}
+		fd, err := farEnd(far.Name, t)
+		done <- result{fd, err}
 	}()
-	link, err := h.LinkByName(far.Name)
+	thread := <-there
+	if thread.err != nil {
+		h.LinkDel(far)
+		return -1, thread.err
+	}
+	// By the thread's ID: IFLA_NET_NS_PID is older than the files in /proc.
+	err = h.LinkSetNsPid(far, thread.fd)
+	moved <- err
+	if err != nil {
+		h.LinkDel(far)
+		return -1, err
+	}
+	r := <-done // where it failed, the namespace has gone, and with it the pair
+	return r.fd, r.err
+}
+
+// farEnd sets up the far end, which has no address and answers no ARP, in the
+// calling thread's namespace.
+func farEnd(name string, t isolate.NetTap) (int, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return -1, err
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
 	if err != nil {
 		return -1, err
 	}
