@@ -168,5 +168,5 @@ func (b *bench) wiring() error {
 	if err := b.forwarders(); err != nil {
 		return err
 	}
-	return b.stacks()
+	return stacks(b)
 }

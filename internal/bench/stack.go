@@ -14,7 +14,7 @@ import (
 // stacks measures what a program in a network namespace without a bridge sends to
 // the host, through a TCP/IP stack in userspace: ours, on a TAP and without one,
 // and slirp4netns.
-func (b *bench) stacks() error {
+func stacks(b *bench) error {
 	slirp, err := exec.LookPath("slirp4netns")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: slirp4netns left out:", err)
