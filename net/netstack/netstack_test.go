@@ -17,14 +17,15 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"coracle/backends/isolate"
+	"coracle/backends/isolate/inside"
 	"coracle/net/network"
 	"coracle/probe"
 	"coracle/probe/probetest"
 
 	dnetwork "github.com/moby/moby/api/types/network"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,56 +68,52 @@ func (s *space) do(f func() error) error {
 	return <-done
 }
 
-func (s *space) ip(args string) {
+// link changes an interface of the namespace.
+func (s *space) link(name string, change func(h *netlink.Handle, l netlink.Link) error) {
 	s.t.Helper()
 	err := s.do(func() error {
-		out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
-			return fmt.Errorf("ip %s: %w\n%s", args, err, out)
+			return err
 		}
-		return nil
+		defer h.Close()
+		l, err := h.LinkByName(name)
+		if err == nil {
+			err = change(h, l)
+		}
+		return err
 	})
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Fatalf("%s: %v", name, err)
 	}
+}
+
+// address gives an interface one more address.
+func (s *space) address(name, cidr string) {
+	s.t.Helper()
+	s.link(name, func(h *netlink.Handle, l netlink.Link) error {
+		a, err := netlink.ParseAddr(cidr)
+		if err == nil {
+			err = h.AddrAdd(l, a)
+		}
+		return err
+	})
 }
 
 // inside does what a second stage does with an isolate.Net.
 func (s *space) inside(what *isolate.Net) map[string]*os.File {
 	s.t.Helper()
-	files := map[string]*os.File{}
-	s.ip("link set lo up")
-	for _, tap := range what.Taps {
-		err := s.do(func() error {
-			fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return err
-			}
-			req := make([]byte, 40)
-			copy(req, tap.Name)
-			*(*uint16)(unsafe.Pointer(&req[unix.IFNAMSIZ])) = unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR
-			files["tap:"+tap.Name] = os.NewFile(uintptr(fd), tap.Name)
-			return ioctl(fd, unix.TUNSETIFF, uintptr(unsafe.Pointer(&req[0])))
-		})
-		if err != nil {
-			s.t.Fatal("a TAP: ", err)
-		}
+	s.link("lo", func(h *netlink.Handle, l netlink.Link) error { return h.LinkSetUp(l) })
+	var names []string
+	var fds []int
+	err := s.do(func() (err error) {
+		names, fds, err = inside.Do(what)
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	for _, l := range what.Links {
-		s.ip("link set " + l.Name + " address " + l.MAC)
-		s.ip(fmt.Sprint("link set ", l.Name, " mtu ", l.MTU, " up"))
-		for _, a := range l.Addrs {
-			nodad := ""
-			if strings.Contains(a, ":") {
-				nodad = " nodad"
-			}
-			s.ip("addr add " + a + " dev " + l.Name + nodad)
-		}
-	}
-	for _, r := range what.Routes {
-		s.ip("route replace " + r.Dst + " via " + r.Gateway + " dev " + r.Link)
-	}
-	return files
+	return inside.Files(names, fds)
 }
 
 // pairs has the tests do without TAPs.
@@ -147,9 +144,6 @@ func newLake(t *testing.T, run string, id string, internal bool) *lake {
 		wire = probe.NetPacket
 	}
 	probetest.Need(t, probe.NSNet, probe.NSNetUnshare, probe.NSNetSetns, wire)
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("missing program: ip (iproute2)")
-	}
 	n := &network.Network{Format: network.Format}
 	n.ID, n.Name, n.Internal = strings.Repeat(id, 64), "lake"+id, internal
 	return &lake{t, run, n}
@@ -254,14 +248,19 @@ func hash(c net.Conn) {
 	c.Write(h.Sum(nil))
 }
 
-// talk sends 8 MB, ends its direction, and wants the hash.
+// talk sends 8 MB, or one where that takes its time, ends its direction, and wants
+// the hash.
 func talk(c net.Conn, err error) error {
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(60 * time.Second))
-	data := bytes.Repeat([]byte("to the other shore "), 8<<20/19)
+	size := 8 << 20
+	if testing.Short() {
+		size = 1 << 20
+	}
+	data := bytes.Repeat([]byte("to the other shore "), size/19)
 	if _, err := c.Write(data); err != nil {
 		return err
 	}
@@ -467,11 +466,13 @@ func TestSpoof(t *testing.T) {
 			return nil
 		})
 	}
-	a.ip("addr add 10.9.0.3/24 dev eth0")
+	a.address("eth0", "10.9.0.3/24")
 	say(a, "10.9.0.3", "I am b")
-	a.ip("addr add 10.9.0.77/24 dev eth0")
+	a.address("eth0", "10.9.0.77/24")
 	say(a, "10.9.0.77", "I am new")
-	a.ip("link set eth0 address 02:42:0a:09:00:03")
+	a.link("eth0", func(h *netlink.Handle, l netlink.Link) error {
+		return h.LinkSetHardwareAddr(l, net.HardwareAddr{0x02, 0x42, 10, 9, 0, 3})
+	})
 	say(a, "10.9.0.2", "I have b's MAC")
 	say(d, "10.9.0.5", "I am from elsewhere")
 	say(b, "10.9.0.3", "it is me")

@@ -12,7 +12,7 @@
 package suite
 
 // Packages have the tests that make the suite, cheapest first: what the kernel
-// can do, the conformance suites of each contract against each driver, and the
+// can do, the conformance suites of each contract against each driver, wiring, and the
 // product from run to stop on the rung that it gets.
 var Packages = []string{
 	"coracle/probe",
@@ -29,5 +29,8 @@ var Packages = []string{
 	"coracle/fs/reflink",
 	"coracle/fs/overlay",
 	"coracle/fs/aufs",
+	"coracle/net/hostports",
+	"coracle/net/bridge",
+	"coracle/net/netstack",
 	"coracle/testkernel/suite",
 }
