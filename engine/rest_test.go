@@ -95,6 +95,7 @@ func TestAtRest(t *testing.T) {
 	}
 	written := state(busy)
 	ids := map[string]string{"plain": plain, "checked each hour": checked, "paused": paused, "between two runs": restarting}
+	runs := h.inspect(restarting).RestartCount
 	before := map[string]int{}
 	for name, id := range ids {
 		before[name] = switches(t, h.monitor(id))
@@ -102,7 +103,11 @@ func TestAtRest(t *testing.T) {
 	const rest = 3 * time.Second
 	time.Sleep(rest)
 	for name, id := range ids {
-		if n := switches(t, h.monitor(id)) - before[name]; n > 0 {
+		n := switches(t, h.monitor(id)) - before[name]
+		if id == restarting && h.inspect(id).RestartCount != runs {
+			continue // a slow machine: the pause ended meanwhile
+		}
+		if n > 0 {
 			t.Errorf("%s: awake %d times in %v", name, n, rest)
 		}
 	}

@@ -48,6 +48,14 @@ func TestSparse(t *testing.T) {
 	if err := unix.Stat(filepath.Join(src, "plain"), &st); err != nil || st.Blocks*512 > 1<<20 {
 		t.Skipf("a filesystem with holes in files is missing: %d blocks, %v", st.Blocks, err)
 	}
+	f, err := os.Open(filepath.Join(src, "plain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA); err != nil {
+		t.Skipf("missing feature: lseek with SEEK_DATA (Linux 3.1), without which holes are read as zeroes: %v", err)
+	}
 	var buf bytes.Buffer
 	p := newPacker(context.Background(), &buf)
 	p.raw = &buf
