@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"coracle/engine"
 	"coracle/group/act"
@@ -162,7 +163,7 @@ func (s *Session) images(ctx context.Context, p *load.Project, policy string) (i
 			known[k] = id
 		}
 		ids[name] = id
-		why, err := needed(&service, id, policy)
+		why, err := needed(&service, id, policy, func() time.Time { return s.pulled(k.ref, k.platform) })
 		if err != nil {
 			return nil, nil, fmt.Errorf("service %q: image %s: %w", name, k.ref, err)
 		}
@@ -174,9 +175,10 @@ func (s *Session) images(ctx context.Context, p *load.Project, policy string) (i
 }
 
 // needed says why a service's image is to be pulled; "": it is not.
-func needed(s *types.ServiceConfig, id, policy string) (string, error) {
+func needed(s *types.ServiceConfig, id, policy string, pulled func() time.Time) (string, error) {
+	var every time.Duration
 	if policy == "" {
-		policy, _, _ = s.GetPullPolicy()
+		policy, every, _ = s.GetPullPolicy()
 	}
 	switch {
 	case s.Build != nil && id == "":
@@ -185,12 +187,25 @@ func needed(s *types.ServiceConfig, id, policy string) (string, error) {
 		return "", nil
 	case policy == types.PullPolicyAlways:
 		return "always", nil
+	case id != "" && policy == types.PullPolicyRefresh:
+		if time.Since(pulled()) < every {
+			return "", nil
+		}
+		return s.PullPolicy, nil
 	case id != "":
 		return "", nil
 	case policy == types.PullPolicyNever:
 		return "", errors.New("it is not here, and pull_policy is never")
 	}
 	return "missing", nil
+}
+
+// pulled is when an image was pulled last; the zero time where nobody knows.
+func (s *Session) pulled(ref, platform string) time.Time {
+	if e, ok := s.Engine.(act.Dated); ok {
+		return e.Pulled(ref, platform)
+	}
+	return time.Time{}
 }
 
 // Create does all of a plan but the starts.

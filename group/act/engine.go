@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/netip"
+	"time"
 
 	"coracle/engine"
 	"coracle/group/model"
@@ -60,6 +61,11 @@ type Hosting interface {
 	Busy() func(proto string, addr netip.Addr, port uint16) bool
 	// Exposes are the ports that an image declares, where it is here.
 	Exposes(ctx context.Context, ref, platform string) []string
+}
+
+// Dated is an engine that knows when it pulled an image last.
+type Dated interface {
+	Pulled(ref, platform string) time.Time
 }
 
 // Status is how far something is.

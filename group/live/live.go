@@ -9,10 +9,13 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"coracle/backends"
 	"coracle/engine"
@@ -24,6 +27,7 @@ import (
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
+	"github.com/opencontainers/go-digest"
 )
 
 // Engine is an engine as groups see it.
@@ -31,19 +35,23 @@ type Engine struct {
 	*engine.Engine
 	warn func(string)
 	once sync.Once
+	// pulls is the directory whose files say by their time when an image was
+	// pulled last.
+	pulls string
 }
 
 var (
 	_ act.Engine  = (*Engine)(nil)
 	_ act.Hosting = (*Engine)(nil)
+	_ act.Dated   = (*Engine)(nil)
 )
 
-// New makes groups of e.
-func New(e *engine.Engine, warn func(string)) *Engine {
+// New makes groups of e, whose state is in root.
+func New(e *engine.Engine, root string, warn func(string)) *Engine {
 	if warn == nil {
 		warn = func(string) {}
 	}
-	return &Engine{Engine: e, warn: warn}
+	return &Engine{Engine: e, warn: warn, pulls: filepath.Join(root, "groups", "pulls")}
 }
 
 // Make creates a container and puts its secrets and configs into it.
@@ -159,7 +167,25 @@ func (e *Engine) Pull(ctx context.Context, ref, platform string, report func(eng
 	if err != nil {
 		return "", err
 	}
+	// Only policies like daily ask for it: then it is pulled once more than need be.
+	if err := os.MkdirAll(e.pulls, 0o755); err == nil {
+		os.WriteFile(e.mark(ref, platform), nil, 0o644)
+	}
 	return p.ID, nil
+}
+
+// mark is the file of an image's last pull.
+func (e *Engine) mark(ref, platform string) string {
+	return filepath.Join(e.pulls, digest.FromString(ref + " " + platform).Encoded()[:32])
+}
+
+// Pulled is when an image was pulled last for a group; the zero time: never.
+func (e *Engine) Pulled(ref, platform string) time.Time {
+	i, err := os.Stat(e.mark(ref, platform))
+	if err != nil {
+		return time.Time{}
+	}
+	return i.ModTime()
 }
 
 // RemoveImage removes an image by name.

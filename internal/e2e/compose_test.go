@@ -27,7 +27,7 @@ type scene struct {
 	// "running", or "exited" and the exit code.
 	states map[string]string
 	logs   map[string]string // what a service's log holds, at last
-	only   string            // "services": it needs their tree; "ids": of several users; "namespaces"; "calls", "no_new_privs": of newer kernels
+	only   string            // "services": it needs their tree; "ids": of several users; "calls", "no_new_privs": of newer kernels
 	then   func(p *played)
 }
 
@@ -67,7 +67,7 @@ func scenes() []scene {
 		{dir: "envfile", states: up("app-1"), logs: map[string]string{"app": "file service through"}},
 		{dir: "anchors", states: up("one-1", "two-1")},
 		{dir: "networks", states: up("proxy-1", "app-1", "db-1"), then: isolated},
-		{dir: "shared", states: up("app-1", "sidecar-1"), only: "namespaces"},
+		{dir: "shared", states: up("app-1", "sidecar-1")},
 		{dir: "hooks", states: up("app-1"), then: hooksRan},
 		{dir: "links", states: up("db-1", "app-1")},
 		{dir: "ports", states: up("web-1")},
@@ -117,8 +117,6 @@ func TestComposeFiles(t *testing.T) {
 						t.Skip("needs build/services.tar: internal/needs/install.sh makes it")
 					case strings.Contains(s.only, "ids") && !ids:
 						t.Skip("needs several IDs: newuidmap, /etc/subuid")
-					case s.only == "namespaces" && strings.Contains(r.name, "chroot"):
-						t.Skip("needs namespaces to share")
 					case strings.Contains(s.only, "calls") && lacksCalls():
 						t.Skip("missing feature: getrandom and prlimit64, which the programs of Debian 12 want (Linux 3.17)")
 					case strings.Contains(s.only, "no_new_privs"):

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -253,5 +254,68 @@ services:
 			m.fails(1, "and without network namespaces all containers have the host's network",
 				m.group("shared", "services:\n  a: {image: box, expose: ['9000']}\n  b: {image: box, ports: ['9001:9000']}\n").words("compose", "up", "-d")...)
 		}
+	})
+}
+
+// TestComposeForPrograms: what a script feeds in and reads back, without a
+// terminal; what kill takes; what a command that there is not says.
+func TestComposeForPrograms(t *testing.T) {
+	onGroups(t, func(t *testing.T, m *machine) {
+		g := m.group("prog", `
+services:
+  a: {image: box, command: [sleep, "1000"], stop_signal: KILL}
+  old: {image: box, command: [sleep, "1000"], stop_signal: KILL}
+`)
+		words := g.words("compose", "up", "-d")
+		words[2] = "json"
+		r := m.try(words...)
+		seen := map[string]bool{}
+		for line := range strings.Lines(r.err) {
+			var step struct{ ID, Text, Status string }
+			if err := json.Unmarshal([]byte(line), &step); err != nil || r.code != 0 {
+				t.Fatalf("exit %d, %v: %s", r.code, err, line)
+			}
+			seen[step.ID+" "+step.Text+step.Status] = true
+		}
+		found := false
+		for s := range seen {
+			found = found || strings.HasPrefix(s, "Container prog-a-1 ") && strings.Contains(s, "Started")
+		}
+		if !found {
+			t.Errorf("no start of prog-a-1 in %s", r.err)
+		}
+		words = m.group("fails", "services: {a: {image: box, network_mode: 'container:nobody'}}\n").words("compose", "up", "-d")
+		words[2] = "json"
+		r = m.try(words...)
+		lines := strings.Split(strings.TrimSpace(r.err), "\n")
+		var last struct {
+			Error   bool
+			Message string
+		}
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || r.code != 1 || !last.Error || !strings.Contains(last.Message, "nobody") {
+			t.Errorf("exit %d, %v: %s", r.code, err, r.err)
+		}
+		if r := m.feed([]byte("two\nwords\n"), g.words("compose", "exec", "-T", "a", "wc", "-w")...); r.code != 0 || strings.TrimSpace(r.out) != "2" {
+			t.Errorf("exec -T with input: exit %d: %q %s", r.code, r.out, r.err)
+		}
+		if r := m.feed([]byte("x\n"), g.words("compose", "exec", "a", "cat")...); r.code != 0 || r.out != "x\n" {
+			t.Errorf("exec without a terminal: exit %d: %q %s", r.code, r.out, r.err)
+		}
+		if r := m.feed([]byte("y\n"), g.words("compose", "run", "--rm", "a", "cat")...); r.code != 0 || r.out != "y\n" {
+			t.Errorf("run without a terminal: exit %d: %q %s", r.code, r.out, r.err)
+		}
+		// old is in the file no more.
+		g = &grouped{m, m.group("prog", "services:\n  a: {image: box, command: [sleep, '1000'], stop_signal: KILL}\n").file}
+		m.ok(g.words("compose", "kill")...)
+		if got := g.states(); got != "prog-a-1=exited prog-old-1=running" {
+			t.Errorf("after kill: %s", got)
+		}
+		m.ok(g.words("compose", "kill", "--remove-orphans")...)
+		if got := g.states(); got != "prog-a-1=exited prog-old-1=exited" {
+			t.Errorf("after kill --remove-orphans: %s", got)
+		}
+		m.fails(1, "coracle compose build is not supported: nothing is built", "compose", "build")
+		m.fails(125, "flag --watch is not supported: nothing is watched", g.words("compose", "up", "--watch")...)
+		m.ok(g.words("compose", "down", "--remove-orphans")...)
 	})
 }

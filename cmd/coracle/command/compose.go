@@ -46,6 +46,9 @@ func composed(t *tool, globals, rest []string) ([]string, error) {
 	if t.project, err = compose.Read(flags); err != nil {
 		return nil, err
 	}
+	if t.project.ForPrograms() {
+		t.warner = func(line string) { compose.WriteWarning(t.Err, line) }
+	}
 	if rest[0] == "group" {
 		o := engine.Options{Root: os.Getenv("CORACLE_ROOT")}
 		for _, g := range globals {

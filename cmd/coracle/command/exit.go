@@ -9,6 +9,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/cmd/coracle/argv"
+	"coracle/cmd/coracle/compose"
 )
 
 // status is the exit code of a container's program, or of a command that has
@@ -56,6 +57,9 @@ func unknownCommand(words []string) error {
 	if family(words[0]) != "" {
 		said += " " + words[1]
 		spelling = words[0]
+		if why := compose.Lacks(words[1], ""); why != "" && compose.Is(words[0]) {
+			return &usageError{spelling, fmt.Errorf("%s is not supported: %s", said, why), 1}
+		}
 	}
 	return &usageError{spelling, fmt.Errorf("unknown command: %s", said), 1}
 }
@@ -136,6 +140,10 @@ func (t *tool) fail(v *verb, err error) int {
 
 // complain prints an error and what the user may do about it.
 func (t *tool) complain(err error) {
+	if t.project.ForPrograms() {
+		compose.WriteError(t.Err, oneLine(err.Error()), t.hint(err))
+		return
+	}
 	fmt.Fprintf(t.Err, "coracle: %s\n", oneLine(err.Error()))
 	if h := t.hint(err); h != "" {
 		fmt.Fprintf(t.Err, "hint: %s\n", h)

@@ -26,6 +26,8 @@ type Stdio struct {
 	In  *os.File
 	Out io.Writer
 	Err io.Writer
+
+	warner func(line string) // writes warnings; nil: as text
 }
 
 // verb is one command, ready to run.
@@ -295,7 +297,13 @@ func (t *tool) globals(c *cli.Context) error {
 	return nil
 }
 
-func (s Stdio) warn(line string) { fmt.Fprintln(s.Err, "WARNING: "+line) }
+func (s Stdio) warn(line string) {
+	if s.warner != nil {
+		s.warner(line)
+		return
+	}
+	fmt.Fprintln(s.Err, "WARNING: "+line)
+}
 
 // find returns the command that words begin with, and what follows its name.
 func find(words []string) (*entry, string, []string) {

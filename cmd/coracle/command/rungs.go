@@ -1,9 +1,18 @@
 package command
 
-import "strings"
+import (
+	"strings"
+
+	"coracle/cmd/coracle/compose"
+)
 
 // Missing says why the command lacks a flag of Docker's; "" where nothing is said.
 func Missing(command, flag string) string {
+	if word, verb, _ := strings.Cut(command, " "); word == "compose" || word == "group" {
+		if why := compose.Lacks(verb, flag); why != "" {
+			return why
+		}
+	}
 	switch command {
 	case "volume create", "volume ls", "volume list":
 		switch flag {

@@ -178,10 +178,23 @@ func newKill(t *Tool) *Verb {
 				if err != nil {
 					return err
 				}
+				if !c.Bool("remove-orphans") {
+					x.list = slices.DeleteFunc(x.list, x.orphan)
+				}
 				return x.running("Killing", "Killed", func(c2 *plan.Container) error { return eng.Kill(ctx, c2.ID, c.String("signal")) })
 			})
 		}, opts.Text("signal", "s", `SIGNAL to send to the container (default "SIGKILL")`),
 		opts.Toggle("remove-orphans", "", "Remove containers for services not defined in the Compose file"))
+}
+
+// orphan tells whether a container's service is in the files no more.
+func (x *sight) orphan(c *plan.Container) bool {
+	if x.files == nil {
+		return false
+	}
+	_, known := x.files.Services[c.Service]
+	_, disabled := x.files.DisabledServices[c.Service]
+	return !known && !disabled
 }
 
 // running does something to each container that runs.

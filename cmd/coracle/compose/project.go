@@ -134,7 +134,7 @@ func (p *Project) session(ctx context.Context, t *Tool, title string) (s *group.
 	if err != nil {
 		return nil, nil, err
 	}
-	_, run, err := engine.Places(t.Options())
+	root, run, err := engine.Places(t.Options())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +146,7 @@ func (p *Project) session(ctx context.Context, t *Tool, title string) (s *group.
 	if err != nil {
 		return nil, nil, err
 	}
-	a := act.New(live.New(eng, t.Warn), p.parallel, show.Show)
+	a := act.New(live.New(eng, root, t.Warn), p.parallel, show.Show)
 	return &group.Session{Actor: a, Run: run, Warn: t.Warn}, show.Close, nil
 }
 
@@ -249,6 +249,10 @@ func chosen(state *plan.State, services []string, oneoffs bool) []*plan.Containe
 func (t *Tool) lastWords(err error) {
 	for _, e := range causes(err) {
 		if len(e.Log) == 0 {
+			continue
+		}
+		if t.project.ForPrograms() {
+			writeLog(t.Err, e)
 			continue
 		}
 		fmt.Fprintf(t.Err, "last lines of %s:\n", e.Container)
