@@ -28,7 +28,13 @@ type screen struct {
 
 // at starts a command at a terminal of 24 rows and 80 columns.
 func (m *machine) at(args ...string) *screen {
-	t := m.t
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	m.t.Cleanup(cancel)
+	return show(m.t, m.command(ctx, args...))
+}
+
+func show(t *testing.T, cmd *exec.Cmd) *screen {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -49,8 +55,6 @@ func (m *machine) at(args ...string) *screen {
 	defer tty.Close()
 	s := &screen{t: t, master: master, ended: make(chan struct{})}
 	s.resize(24, 80)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	cmd := m.command(ctx, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -77,7 +81,7 @@ func (m *machine) at(args ...string) *screen {
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
-		cancel()
+		cmd.Process.Kill()
 		<-s.ended
 		master.Close()
 	})
@@ -211,4 +215,44 @@ func left(m *machine) {
 	until(t, "the exec is told of", func() bool {
 		return strings.Contains(m.ok("events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}"), "exec_detach")
 	})
+}
+
+// TestDetachAsDocker: what the keys bring, and the exit codes, are Docker's.
+func TestDetachAsDocker(t *testing.T) {
+	needRoot(t)
+	env := append(os.Environ(), dockerDaemon(t)...)
+	m := newMachine(t, "", "isolation=namespaces", 0)
+	docker := func(args ...string) *screen {
+		cmd := exec.Command("docker", args...)
+		cmd.Env = env
+		return show(t, cmd)
+	}
+	box := busyboxTree(t)
+	for who, begin := range map[string]func(args ...string) *screen{"docker": docker, "us": m.at} {
+		t.Log(who)
+		begin("import", box, "busybox:keys").ends(0, "")
+		const reads = "while read -r x; do echo got $x; done"
+		s := begin("run", "-it", "--name", "keys", "--net", "none", "busybox:keys", "sh", "-c", reads)
+		s.types("a\r", "got a")
+		s.types(leave, "")
+		s.ends(0, "")
+		s = begin("attach", "keys")
+		s.types("b\r", "got b")
+		s.types(leave, "")
+		s.ends(1, "read escape sequence")
+		s = begin("exec", "-it", "keys", "sh", "-c", reads)
+		s.types("c\r", "got c")
+		s.types(leave, "")
+		s.ends(1, "read escape sequence")
+		s = begin("exec", "-it", "--detach-keys", "x", "keys", "sh", "-c", reads)
+		s.types("d\r", "got d")
+		s.types("x", "")
+		s.ends(1, "read escape sequence")
+		begin("kill", "keys").ends(0, "")
+		s = begin("start", "-ai", "keys")
+		s.types("e\r", "got e")
+		s.types(leave, "")
+		s.ends(0, "")
+		begin("rm", "-f", "keys").ends(0, "")
+	}
 }
