@@ -22,7 +22,9 @@ import (
 
 // bridges are the rungs of wiring that give networks, each forced. The test runs
 // in a network namespace of its own (TestMain), so they are the whole host's.
-func bridges() []string { return []string{"bridge-nft", "bridge-iptables", "bridge-forward"} }
+func bridges() []string {
+	return []string{"bridge-nft", "bridge-iptables", "bridge-forward", "netstack"}
+}
 
 // TestWiring is the suite that every rung of wiring passes.
 func TestWiring(t *testing.T) {
@@ -32,23 +34,99 @@ func TestWiring(t *testing.T) {
 	for _, rung := range bridges() {
 		t.Run(rung, func(t *testing.T) {
 			m := newMachine(t, "", "isolation=namespaces,wiring="+rung, 0)
-			before, _ := ours()
-			t.Cleanup(func() {
-				m.ok("network", "prune", "-f")
-				noRemains(t, before)
-			})
-			for _, c := range []struct {
-				name string
-				run  func(*testing.T, *machine)
-			}{
-				{"names", wiringNames}, {"isolation", wiringIsolation}, {"ports", wiringPorts}, {"ranges", wiringRanges},
-				{"live", wiringLive}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
-				{"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"bad input", wiringBadInput},
-			} {
-				t.Run(c.name, func(t *testing.T) { c.run(t, m.in(t)) })
-			}
+			wiringSuite(t, m)
 		})
 	}
+	for _, isolation := range []string{"chroot", "namespaces"} {
+		t.Run("hostports, "+isolation, func(t *testing.T) {
+			wiringHostports(t, newMachine(t, "", "isolation="+isolation+",wiring=hostports", 0))
+		})
+	}
+	t.Run("netstack, an ordinary user", func(t *testing.T) {
+		wiringSuite(t, newMachine(t, "", "isolation=userns,wiring=netstack", ordinary))
+	})
+}
+
+// wiringHostports: the same by addresses of 127.0.0.0/8, where one port is one
+// service's and nothing is kept apart.
+func wiringHostports(t *testing.T, m *machine) {
+	web := func(name, port string, flags ...string) {
+		m.run(name, append(flags, "--network", "front", "--expose", port), "box", "sh", "-c",
+			"mkdir /w; echo "+name+" > /w/index.html; exec httpd -f -p "+port+" -h /w")
+	}
+	m.network("front")
+	t.Cleanup(func() { m.ok("network", "prune", "-f") })
+	web("web1", "18701", "--network-alias", "www", "-p", "18780:18701", "-p", "18790-18791:18701")
+	web("web2", "18702")
+	m.run("client", []string{"--network", "front"}, "box", "sleep", "600")
+	m.gets("client", "http://web1:18701/", "web1")
+	m.gets("client", "http://www:18701/", "web1")
+	m.gets("client", "http://web2:18702/", "web2")
+	addr := m.address("web1", "front")
+	if !strings.HasPrefix(addr, "127.") {
+		t.Errorf("address %s", addr)
+	}
+	if hosts := m.ok("exec", "client", "cat", "/etc/hosts"); !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(addr) + `\s.*\bweb1\b`).MatchString(hosts) {
+		t.Errorf("/etc/hosts has no web1:\n%s", hosts)
+	}
+	fetch(t, "127.0.0.1:18780", "web1")
+	fetch(t, "127.0.0.1:18790", "web1")
+	m.fails(125, "port is already allocated", "run", "--rm", "-p", "18780:80", "box", "true")
+	// Two that would listen on one port are told before they start.
+	r := m.try("run", "--rm", "--network", "front", "--expose", "18701", "box", "true")
+	if r.code != 125 || !strings.Contains(r.err, "18701") || !strings.Contains(r.err, "web1") {
+		t.Errorf("a port that another has: %+v", r)
+	}
+	// What cannot be kept is said, and refused where that is asked.
+	m.network("closed", "--internal")
+	if r := m.try("run", "--rm", "--network", "closed", "box", "true"); r.code != 0 || !strings.Contains(r.err, "--internal") {
+		t.Errorf("internal: %+v", r)
+	}
+	m.fails(125, "--internal", "--strict", "run", "--rm", "--network", "closed", "box", "true")
+	// Names follow a container that is connected while it runs.
+	m.network("back")
+	m.run("late", []string{"--network", "back"}, "box", "sleep", "600")
+	m.ok("network", "connect", "front", "late")
+	m.gets("late", "http://web1:18701/", "web1")
+	m.ok("network", "disconnect", "front", "late")
+	until(t, "the name to go", func() bool { return !strings.Contains(m.ok("exec", "late", "cat", "/etc/hosts"), "web1") })
+	// A killed monitor leaves nothing that keeps another from the port.
+	if err := unix.Kill(parent(t, m.ok("inspect", "-f", "{{.State.Pid}}", "web1")), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the end of web1", func() bool { return m.ok("ps", "-q", "--filter", "name=web1") == "" })
+	m.ok("rm", "-f", "web1")
+	web("web3", "18701", "-p", "18780:18701")
+	m.gets("client", "http://web3:18701/", "web3")
+	fetch(t, "127.0.0.1:18780", "web3")
+}
+
+// wiringSuite is what networks do.
+func wiringSuite(t *testing.T, m *machine) {
+	before, _ := ours()
+	t.Cleanup(func() {
+		m.ok("network", "prune", "-f")
+		noRemains(t, before)
+	})
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *machine)
+	}{
+		{"names", wiringNames}, {"isolation", wiringIsolation}, {"ports", wiringPorts}, {"ranges", wiringRanges},
+		{"live", wiringLive}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
+		{"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"bad input", wiringBadInput},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, m.in(t)) })
+	}
+}
+
+// onHost tells whether the host has the gateway's address of a network.
+func onHost(gateway string) bool {
+	l, err := netpkg.Listen("tcp", gateway+":0")
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
 }
 
 // in is the same machine for a test below.
@@ -192,8 +270,10 @@ func wiringPorts(t *testing.T, m *machine) {
 	// By an address of the host that is not loopback, from the host and from
 	// the container itself.
 	gateway := m.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "pub")
-	fetch(t, gateway+":18080", "p1")
-	m.gets("p1", "http://"+gateway+":18080/", "p1")
+	if onHost(gateway) {
+		fetch(t, gateway+":18080", "p1")
+		m.gets("p1", "http://"+gateway+":18080/", "p1")
+	}
 	if got := m.ok("ps", "--format", "{{.Ports}}", "--filter", "name=p1"); !strings.Contains(got, "0.0.0.0:18080->80/tcp") {
 		t.Errorf("ps: %s", got)
 	}
@@ -226,7 +306,9 @@ func wiringRanges(t *testing.T, m *machine) {
 	// One range of a thousand that is shifted.
 	gateway := m.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
 	m.serve("r3", "-p", "19000-19999:1-1000")
-	fetch(t, gateway+":19079", "r3")
+	if onHost(gateway) {
+		fetch(t, gateway+":19079", "r3")
+	}
 	fetch(t, "127.0.0.1:19079", "r3")
 }
 
@@ -241,6 +323,16 @@ func wiringLive(t *testing.T, m *machine) {
 	m.getsNot("e1", "http://w1/")
 	if !probetest.Report(t, m.dir).Has(probe.NSNetSetns) {
 		m.fails(1, "this kernel cannot (setns", "network", "connect", "west", "e1")
+	}
+	if m.uid != 0 {
+		// A Go program cannot join a user namespace. A start does it.
+		m.fails(1, "a running container in a user namespace cannot be wired otherwise", "network", "connect", "west", "e1")
+		m.ok("rm", "-f", "e1")
+		m.ok("create", "--name", "e1", "--network", "east", "box", "sleep", "600")
+		m.ok("network", "connect", "west", "e1")
+		m.ok("start", "e1")
+		m.gets("e1", "http://w1/", "w1")
+		return
 	}
 	probetest.Need(t, probe.NSNetSetns) // to connect a container that runs
 	m.ok("network", "connect", "--alias", "eastern", "--ip", "10.213.0.77", "west", "e1")
@@ -390,7 +482,7 @@ func wiringCrowd(t *testing.T, m *machine) {
 
 func wiringLinks(t *testing.T, m *machine) {
 	m.serve("db", "--expose", "80", "-e", "SECRET=x")
-	out := m.ok("run", "--rm", "--link", "db:database", "box", "sh", "-c", "env; cat /etc/hosts; wget -q -O - http://database/")
+	out := m.ok("run", "--rm", "--link", "db:database", "box", "sh", "-c", "env; cat /etc/hosts; n=0; until wget -q -O - http://database/; do n=$((n+1)); test $n -lt 100 || exit 1; sleep 0.1; done")
 	addr := m.address("db", "bridge")
 	for _, want := range []string{"DATABASE_PORT_80_TCP_ADDR=" + addr, "DATABASE_PORT=tcp://" + addr + ":80", "DATABASE_ENV_SECRET=x", addr + "\tdatabase", "\ndb"} {
 		if !strings.Contains(out, want) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -249,6 +250,7 @@ func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.own[ep.NetworkID] = ep
+	w.s.Endpoints = append(w.s.Endpoints, ep)
 	w.began = time.Now()
 	return nil
 }
@@ -257,6 +259,7 @@ func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer
 func (w *wiring) Disconnect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
 	w.mu.Lock()
 	delete(w.own, ep.NetworkID)
+	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.NetworkID == ep.NetworkID })
 	w.mu.Unlock()
 	w.stand(listen.Look("/proc/self"))
 	return nil

@@ -310,6 +310,7 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 	if err != nil {
 		w.eps = was
 	}
+	w.s.Endpoints = w.eps
 	w.aim()
 	return err
 }
@@ -325,6 +326,7 @@ func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do networ
 		}
 	}
 	w.eps = rest
+	w.s.Endpoints = rest
 	w.aim()
 	if p := w.ports[ep.NetworkID]; p != nil {
 		delete(w.ports, ep.NetworkID)
