@@ -129,14 +129,19 @@ func (d *Driver) raise(h *netlink.Handle, n *network.Network) (int, error) {
 			}
 		}
 	}
-	if d.opt.Firewall.HasNetwork(n.ID) {
-		return index, nil
-	}
+	return index, d.allow(n)
+}
+
+// allow puts the network's rules where they are not, and sees to it that others'
+// do not stand in the way.
+func (d *Driver) allow(n *network.Network) error {
 	r := rules(n)
-	if err := d.opt.Firewall.PutNetwork(r); err != nil {
-		return 0, err
+	if !d.opt.Firewall.HasNetwork(n.ID) {
+		if err := d.opt.Firewall.PutNetwork(r); err != nil {
+			return err
+		}
 	}
-	return index, nat.LetPass(d.opt.Firewall, r)
+	return nat.LetPass(d.opt.Firewall, r)
 }
 
 // Remove takes the bridge and its rules away.

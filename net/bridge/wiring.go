@@ -220,10 +220,9 @@ func (w *wiring) assert() {
 	defer w.mu.Unlock()
 	f := w.d.opt.Firewall
 	for _, ep := range w.s.Endpoints {
-		if n := w.s.Network(ep); !f.HasNetwork(n.ID) {
-			if err := f.PutNetwork(rules(n)); err != nil {
-				w.s.Warn("put the rules of network " + n.Name + " there again: " + err.Error())
-			}
+		n := w.s.Network(ep)
+		if err := w.d.allow(n); err != nil {
+			w.s.Warn("put the rules of network " + n.Name + " there again: " + err.Error())
 		}
 	}
 	if len(w.ports.taken) == 0 || f.HasContainer(w.s.ContainerID) {

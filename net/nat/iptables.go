@@ -315,12 +315,57 @@ func (IPTables) DropContainer(id string) error {
 	return errors.Join(c.drop(false), c.drop(true))
 }
 
-// HasNetwork asks for the network's chain.
-func (IPTables) HasNetwork(id string) bool { return hasChain("filter", networkChain(id)) }
+// HasNetwork asks whether the network's chains are whole: `iptables -F` leaves
+// chains, and nothing in them nor what leads there.
+func (IPTables) HasNetwork(id string) bool {
+	for _, v6 := range []bool{false, true} {
+		if inUse(v6, "nat", networkChain(id)) && passes(v6, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// passes tells whether the network's chains in the table filter are whole.
+func passes(v6 bool, id string) bool {
+	return inUse(v6, "filter", top) && inUse(v6, "filter", networkChain(id)) && filled(v6, "filter", passChain(id))
+}
 
 // HasContainer asks for the container's chain.
-func (IPTables) HasContainer(id string) bool { return hasChain("nat", containerChain(id)) }
+func (IPTables) HasContainer(id string) bool {
+	return filled(false, "nat", containerChain(id)) || filled(true, "nat", containerChain(id))
+}
 
 func hasChain(table, name string) bool {
-	return one(false, "-n", "-t", table, "-L", name) == nil || one(true, "-n", "-t", table, "-L", name) == nil
+	return list(false, table, name) != "" || list(true, table, name) != ""
+}
+
+// inUse tells whether a chain is there and something leads to it, filled whether
+// it has rules too. The first line of a list says "(1 references)", the second
+// names the columns.
+func inUse(v6 bool, table, name string) bool {
+	out := list(v6, table, name)
+	return out != "" && !strings.Contains(out, "(0 references)")
+}
+
+func filled(v6 bool, table, name string) bool {
+	out := list(v6, table, name)
+	return strings.Count(strings.TrimSpace(out), "\n") > 1 && !strings.Contains(out, "(0 references)")
+}
+
+func list(v6 bool, table, name string) string {
+	path, err := program(family(v6))
+	if err != nil {
+		return ""
+	}
+	args := []string{"-n", "-t", table, "-L", name}
+	out, err := exec.Command(path, append([]string{"-w"}, args...)...).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 2 {
+		out, err = exec.Command(path, args...).Output()
+	}
+	if err != nil {
+		return ""
+	}
+	return string(out)
 }

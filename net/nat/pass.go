@@ -11,14 +11,14 @@ import (
 // LetPass sees to it that what our tables let through is not dropped by the
 // host's FORWARD chain of iptables, which Docker makes drop what it does not
 // know: a chain that accepts has no say over others at the same hook. It takes
-// the iptables program, as that is whose chain it is.
+// the iptables program, as that is whose chain it is. What is whole is left alone.
 func LetPass(f Firewall, n *Network) error {
 	if _, ok := f.(NFTables); !ok || n.Internal {
 		return nil
 	}
 	v4, v6 := families(n.Subnets)
 	for six, want := range map[bool]bool{false: v4, true: v6} {
-		if !want || !drops(six) {
+		if !want || !drops(six) || passes(six, n.ID) {
 			continue
 		}
 		if err := (IPTables{}).Pass(n, six); err != nil {

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watcher calls back when rules were deleted from the host's packet filter.
+// Watcher calls back when the host's packet filter may have lost rules of ours, or
+// began to drop.
 type Watcher struct {
 	fd, stop int
 	done     chan struct{}
@@ -19,7 +20,7 @@ type Watcher struct {
 const groupNFTables = 7
 
 // Watch calls lost, from a goroutine of its own, a little after anything was
-// deleted. nil where the kernel tells nobody: its Stop does nothing.
+// deleted, or a chain of iptables' filter changed. nil where the kernel tells nobody: its Stop does nothing.
 func Watch(lost func()) *Watcher {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -40,7 +41,9 @@ func Watch(lost func()) *Watcher {
 }
 
 // filter lets the kernel keep from us all but deletions, of which a start of
-// another container has none: a hundred monitors are not to wake for each.
+// another container has none: a hundred monitors are not to wake for each. And
+// but what becomes of chains in iptables' table "filter": Docker, started after
+// us, makes FORWARD there drop.
 func filter(fd int) {
 	deleted := []uint8{unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET, unix.NFT_MSG_DELSETELEM}
 	n := len(deleted)
@@ -51,13 +54,19 @@ func filter(fd int) {
 	}
 	prog := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: high},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.NFNL_SUBSYS_NFTABLES, Jf: uint8(n + 1)},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.NFNL_SUBSYS_NFTABLES, Jf: uint8(n + 5)},
 		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: low},
 	}
 	for i, m := range deleted {
-		prog = append(prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(m), Jt: uint8(n - i)})
+		prog = append(prog, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(m), Jt: uint8(n - i + 4)})
 	}
 	prog = append(prog,
+		// What one transaction says comes together, and we see the first of it.
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.NFT_MSG_NEWTABLE, Jt: 1},
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.NFT_MSG_NEWCHAIN, Jf: 2},
+		// The first attribute is the table's name, behind two headers and its own.
+		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 24},
+		unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x66696c74, Jt: 1}, // "filt"
 		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16},
 	)
