@@ -12,7 +12,7 @@ func TestRealClients(t *testing.T) {
 	needRoot(t)
 	tree := filepath.Join(filepath.Dir(debian), servicesTree)
 	if !exists(tree) || !exists("/usr/bin/curl") || !exists("/usr/bin/iperf3") {
-		t.Skip("needs build/services.tar, curl and iperf3")
+		t.Skip("needs build/services.tar, curl and iperf3: internal/needs/install.sh gets them")
 	}
 	for _, rung := range bridges() {
 		t.Run(rung, func(t *testing.T) {
