@@ -1,5 +1,10 @@
 package isolate
 
+import (
+	"os"
+	"syscall"
+)
+
 // Net is what is done inside a container's network namespace, in this order:
 // taps, links, addresses, routes, sockets. It is done by a process that is in
 // that namespace, so that no setns(2) is needed, which kernels before 3.0 lack.
@@ -18,6 +23,22 @@ type Net struct {
 	// Sysctls are written below /proc/sys/net, where they are there: what is
 	// not is left out ("ipv6/conf/all/disable_ipv6").
 	Sysctls []NetSysctl
+}
+
+// Empty tells whether there is nothing to do.
+func (n *Net) Empty() bool {
+	return n == nil || len(n.Taps)+len(n.Links)+len(n.Gone)+len(n.Routes)+len(n.NoRoutes)+len(n.Sockets)+len(n.Sysctls) == 0
+}
+
+// NetFiles makes files of the descriptors that were handed out.
+func NetFiles(names []string, fds []int) map[string]*os.File {
+	files := make(map[string]*os.File, len(fds))
+	for i, fd := range fds {
+		// Non-blocking, so that the file joins Go's poller and Close ends a Read.
+		syscall.SetNonblock(fd, true)
+		files[names[i]] = os.NewFile(uintptr(fd), names[i])
+	}
+	return files
 }
 
 // NetTap is a TAP device; where there is none to be had, a pair of interfaces and

@@ -113,7 +113,7 @@ func (s *space) inside(what *isolate.Net) map[string]*os.File {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return inside.Files(names, fds)
+	return isolate.NetFiles(names, fds)
 }
 
 // pairs has the tests do without TAPs.

@@ -46,16 +46,5 @@ func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return Files(r.names, r.fds), nil
-}
-
-// Files makes files of descriptors.
-func Files(names []string, fds []int) map[string]*os.File {
-	files := make(map[string]*os.File, len(fds))
-	for i, fd := range fds {
-		// Non-blocking, so that the file joins Go's poller and Close ends a Read.
-		unix.SetNonblock(fd, true)
-		files[names[i]] = os.NewFile(uintptr(fd), names[i])
-	}
-	return files
+	return isolate.NetFiles(r.names, r.fds), nil
 }

@@ -49,11 +49,6 @@ func Do(n *isolate.Net) (names []string, fds []int, err error) {
 	return names, fds, nil
 }
 
-// Empty tells whether there is nothing to do.
-func Empty(n *isolate.Net) bool {
-	return n == nil || len(n.Taps)+len(n.Links)+len(n.Gone)+len(n.Routes)+len(n.NoRoutes)+len(n.Sockets)+len(n.Sysctls) == 0
-}
-
 func links(n *isolate.Net) error {
 	if len(n.Links)+len(n.Gone)+len(n.Routes)+len(n.NoRoutes)+len(n.Sysctls) == 0 {
 		return nil

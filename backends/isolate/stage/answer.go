@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 
-	"coracle/backends/isolate/inside"
+	"coracle/backends/isolate"
 
 	"golang.org/x/sys/unix"
 )
@@ -87,10 +87,10 @@ func (e *ear) take(data []byte) error {
 		case m.Warn != "":
 			e.Warnings = append(e.Warnings, m.Warn)
 		case m.Console && len(e.fds) > 0:
-			e.Console = inside.Files([]string{"console"}, e.fds[:1])["console"]
+			e.Console = isolate.NetFiles([]string{"console"}, e.fds[:1])["console"]
 			e.fds = e.fds[1:]
 		case len(m.Files) > 0 && len(m.Files) <= len(e.fds):
-			files := inside.Files(m.Files, e.fds[:len(m.Files)])
+			files := isolate.NetFiles(m.Files, e.fds[:len(m.Files)])
 			e.fds = e.fds[len(m.Files):]
 			if err := e.hand(files); err != nil {
 				return err

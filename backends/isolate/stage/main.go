@@ -9,21 +9,63 @@ import (
 
 	"coracle/backends/confine"
 	"coracle/backends/isolate"
-	"coracle/backends/isolate/inside"
 	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
 
+// waiting is the configuration of a stage that early could not run.
+var waiting = early()
+
+// early runs the second stage before the packages behind this one are initialised:
+// a third of each start of a container, and of each exec. The order of them is the
+// language's (Go's specification, "Program initialization"): by path, each after
+// what it imports. What is to be done to networks needs a package of those, so
+// then Main goes on.
+func early() *Config {
+	if len(os.Args) == 0 || os.Args[0] != Name {
+		return nil
+	}
+	c := begin()
+	if !c.Net.Empty() {
+		return c
+	}
+	c.finish()
+	return nil
+}
+
+// Network does what a Net says; the package that starts stages sets it.
+var Network func(*isolate.Net) (names []string, fds []int, err error)
+
 // Main runs the second stage and does not return.
 func Main() {
+	c := waiting
+	if c == nil {
+		c = begin()
+	}
+	c.finish()
+}
+
+// begin reads what is to be done.
+func begin() *Config {
 	// All that follows changes this thread (credentials, capabilities,
 	// filter), and this thread executes the program.
 	runtime.LockOSThread()
 	// Nobody in the container may look into us, or open /proc/PID/exe, until
 	// the program has taken our place (CVE-2019-5736, CVE-2016-9962).
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	err := run()
+	unix.CloseOnExec(socket)
+	c, err := receive(monitor{})
+	if err != nil {
+		// The monitor died, or gave up, before it told us anything.
+		os.Exit(125)
+	}
+	return c
+}
+
+// finish does it, and does not return.
+func (c *Config) finish() {
+	err := run(c)
 	var exec *isolate.ExecError
 	if errors.As(err, &exec) {
 		tell(message{Exec: exec})
@@ -37,13 +79,7 @@ func Main() {
 	os.Exit(125)
 }
 
-func run() error {
-	unix.CloseOnExec(socket)
-	c, err := receive(monitor{})
-	if err != nil {
-		// The monitor died, or gave up, before it told us anything.
-		os.Exit(125)
-	}
+func run(c *Config) error {
 	if c.Init || c.Agent {
 		// Exec closes them; this process stays. Now, by the host's /proc.
 		if err := sys.CloseInherited(socket + 1); err != nil {
@@ -53,6 +89,7 @@ func run() error {
 	if err := network(c); err != nil {
 		return err
 	}
+	var err error
 	switch {
 	case c.Inside:
 	case c.Enter:
@@ -101,13 +138,13 @@ func run() error {
 // the host's /dev/net/tun and /proc are still in sight, and hands out what it
 // opened.
 func network(c *Config) error {
-	if inside.Empty(c.Net) {
+	if c.Net.Empty() {
 		return nil
 	}
 	if err := loopbackUp(); err != nil {
 		return step("bring up the loopback interface", err)
 	}
-	names, fds, err := inside.Do(c.Net)
+	names, fds, err := Network(c.Net)
 	if err != nil {
 		return step("network", err)
 	}
