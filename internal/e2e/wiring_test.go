@@ -54,11 +54,17 @@ func wiringHostports(t *testing.T, m *machine) {
 		m.run(name, append(flags, "--network", "front", "--expose", port), "box", "sh", "-c",
 			"mkdir /w; echo "+name+" > /w/index.html; exec httpd -f -p "+port+" -h /w")
 	}
-	m.network("front")
+	if r := m.try("network", "create", "front"); r.code != 0 || !strings.Contains(r.err, "isolation from other networks") {
+		t.Errorf("create: %+v", r)
+	}
+	m.fails(1, "isolation from other networks", "--strict", "network", "create", "strict")
 	t.Cleanup(func() { m.ok("network", "prune", "-f") })
 	web("web1", "18701", "--network-alias", "www", "-p", "18780:18701", "-p", "18790-18791:18701")
 	web("web2", "18702")
 	m.run("client", []string{"--network", "front"}, "box", "sleep", "600")
+	if r := m.try("--strict", "run", "--rm", "--network", "front", "box", "true"); r.code != 0 || r.err != "" {
+		t.Errorf("a run on a network that was made: %+v", r)
+	}
 	m.gets("client", "http://web1:18701/", "web1")
 	m.gets("client", "http://www:18701/", "web1")
 	m.gets("client", "http://web2:18702/", "web2")
@@ -217,7 +223,7 @@ func wiringNames(t *testing.T, m *machine) {
 	for range 40 {
 		seen[strings.TrimSpace(m.try("exec", "client", "wget", "-q", "-O", "-", "http://www/").out)] = true
 	}
-	if !seen["web1"] && !seen["web2"] {
+	if !seen["web1"] || !seen["web2"] {
 		t.Errorf("alias www led to %v", seen)
 	}
 	hosts := m.ok("exec", "client", "cat", "/etc/hosts")

@@ -56,8 +56,12 @@ const noSpace = "without network namespaces all containers have the host's netwo
 // Check says what a network asks for in vain.
 func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
 	var not []network.Cannot
-	if n.Internal {
+	switch {
+	case n.Internal:
 		not = append(not, network.Cannot{What: "--internal", Why: noSpace})
+	case !n.Default:
+		// Once, and not at each start: of a network names are wanted, too.
+		not = append(not, network.Cannot{What: "isolation from other networks", Why: noSpace})
 	}
 	if n.EnableIPv6 {
 		not = append(not, network.Cannot{What: "--ipv6", Why: "containers have one address each, of 127.0.0.0/8"})
@@ -101,8 +105,6 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	for _, n := range s.Networks {
 		if n.Internal {
 			not = append(not, network.Cannot{What: "network " + n.Name + ": --internal", Why: noSpace})
-		} else if !n.Default {
-			not = append(not, network.Cannot{What: "network " + n.Name + ": isolation", Why: noSpace})
 		}
 	}
 	w := &wiring{d: d, s: s, own: map[string]*network.Endpoint{}}
