@@ -38,6 +38,7 @@ func (w *Networks) Create(_ context.Context, name string, req dnetwork.CreateReq
 		if len(not) > 0 && w.M.Strict {
 			return &Unavailable{errors.New(not[0].String())}
 		}
+		n.Together = !d.Namespace()
 		return nil
 	})
 	var lines []string

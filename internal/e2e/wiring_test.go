@@ -89,6 +89,14 @@ func wiringHostports(t *testing.T, m *machine) {
 		t.Errorf("internal: %+v", r)
 	}
 	m.fails(125, "--internal", "--strict", "run", "--rm", "--network", "closed", "box", "true")
+	if strings.Contains(m.backend, "namespaces") {
+		other := m.in(t)
+		other.backend = "wiring=netstack"
+		other.network("apart")
+		if r := m.try("run", "--rm", "--network", "apart", "box", "true"); r.code != 0 || !strings.Contains(r.err, "isolation from other networks") {
+			t.Errorf("a network that was made on a rung that keeps it apart: %+v", r)
+		}
+	}
 	// Names follow a container that is connected while it runs.
 	m.network("back")
 	m.run("late", []string{"--network", "back"}, "box", "sleep", "600")

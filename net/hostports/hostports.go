@@ -105,6 +105,9 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	for _, n := range s.Networks {
 		if n.Internal {
 			not = append(not, network.Cannot{What: "network " + n.Name + ": --internal", Why: noSpace})
+		} else if !n.Default && !n.Together {
+			// It was made where it is kept apart.
+			not = append(not, network.Cannot{What: "network " + n.Name + ": isolation from other networks", Why: noSpace})
 		}
 	}
 	w := &wiring{d: d, s: s, own: map[string]*network.Endpoint{}}

@@ -110,6 +110,9 @@ type Network struct {
 	// Loopback is the subnet of 127.0.0.0/8 that endpoints have their addresses
 	// of where containers have the host's network (hostports).
 	Loopback netip.Prefix
+	// Together: who made it was told that nothing keeps it apart from others
+	// (a rung without network namespaces).
+	Together bool `json:",omitempty"`
 	// Interface is the name of the network's interface on the host, where its
 	// rung has one.
 	Interface string `json:",omitempty"`
