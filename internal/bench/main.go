@@ -22,7 +22,7 @@ import (
 func main() {
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
-	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life")
+	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life, groups or pulls")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
 	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds, only: *only}
@@ -74,7 +74,7 @@ func (b *bench) run() error {
 		return fmt.Errorf("%w (make test makes it)", err)
 	}
 	groupsOf := func() error { return groups(b) }
-	if part := map[string]func() error{"life": b.life, "groups": groupsOf}[b.only]; part != nil {
+	if part := map[string]func() error{"life": b.life, "groups": groupsOf, "pulls": b.pulls}[b.only]; part != nil {
 		for _, step := range []func() error{b.prepare, b.startDocker, part} {
 			if err := step(); err != nil {
 				return err
