@@ -305,7 +305,7 @@ func (m *machine) explain(ctx context.Context, o outcome, waitErr error) error {
 		return m.failed(ErrNoMemory, m.outOfMemory(oom))
 	case oops != "":
 		return m.failed(ErrPanic, "the kernel panicked "+at+": "+oops)
-	case ctx.Err() != nil && silent && !o.ready:
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && silent && !o.ready:
 		return m.failed(ErrSilent, fmt.Sprintf("no word from the kernel on its serial console in %v: it hangs early, is no kernel for this machine, or has no driver of its serial port built in (CONFIG_SERIAL_8250_CONSOLE on a PC, CONFIG_SERIAL_AMBA_PL011_CONSOLE on ARM)", m.c.Timeout))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return m.failed(ErrTimeout, fmt.Sprintf("killed after %v, %s", m.c.Timeout, at))

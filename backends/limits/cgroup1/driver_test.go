@@ -17,7 +17,7 @@ func TestConformance(t *testing.T) {
 	}
 	opt := mountable(t)
 	if all, err := New(opt).hierarchies(); err != nil || len(all) == 0 {
-		t.Skipf("missing feature: control groups of this version (%v)", err)
+		t.Skipf("missing feature: controllers of control groups, version 1 (error: %v)", err)
 	}
 	limitstest.Suite(t, func() limits.Driver { return New(opt) })
 }

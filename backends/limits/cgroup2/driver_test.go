@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 	}
 	d := New(Options{})
 	if all, err := d.find(); err != nil || !usable(all) {
-		t.Skipf("missing feature: control groups of this version are not mounted (%v)", err)
+		t.Skipf("missing feature: control groups, version 2 (error: %v)", err)
 	}
 	limitstest.Suite(t, func() limits.Driver { return New(Options{}) })
 }

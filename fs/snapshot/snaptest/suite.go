@@ -89,7 +89,7 @@ func (c *Config) mount(t testing.TB, f func(string) ([]specs.Mount, error), name
 		t.Fatal(err)
 	}
 	if !c.CanMount {
-		t.Skip("missing feature: the right to mount")
+		t.Skip("missing feature: mount(2), which needs root")
 	}
 	return Mount(t, m)
 }
