@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"coracle/engine/record"
 	"coracle/engine/stream"
@@ -82,16 +83,24 @@ func evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, 
 		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.Name, s.Status())
 	}
 	gone := awaiting(c)
-	if err := sendSignal(c, &s, stream.Order{Signal: syscall.SIGKILL}); err != nil {
-		return nil, fail(Internal, err, "cannot remove container %q: could not kill: %v", "/"+c.Name, err)
-	}
-	select {
-	case err := <-gone:
-		if err != nil {
-			return nil, err
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	for heard, here := false, true; here; {
+		if !heard {
+			if heard, err = sendSignal(c, &s, stream.Order{Signal: syscall.SIGKILL}); err != nil {
+				return nil, fail(Internal, err, "cannot remove container %q: could not kill: %v", "/"+c.Name, err)
+			}
 		}
-	case <-ctx.Done():
-		return nil, ctx.Err()
+		select {
+		case err := <-gone:
+			if err != nil {
+				return nil, err
+			}
+			here = false
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-look.C:
+		}
 	}
 	if _, err := os.Lstat(c.RunDir); err != nil {
 		return nil, nil

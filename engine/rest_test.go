@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"coracle/engine/record"
+	"coracle/engine/stream"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -241,6 +243,60 @@ func TestStorm(t *testing.T) {
 		}
 	}
 	t.Logf("%d deeds, %d containers at the end", deeds, len(list))
+}
+
+// TestStopOfAStart: who stops a container whose monitor is just starting, and hears
+// nothing yet, stops it all the same.
+func TestStopOfAStart(t *testing.T) {
+	h, ctx := newHarness(t, ""), context.Background()
+	id := h.started(wanted{args: []string{"sleep", "1000"}})
+	if err := h.open().Kill(ctx, id, ""); err != nil {
+		t.Fatal(err)
+	}
+	c, err := h.store.Load(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mon, err := c.LockMonitor() // we are the new monitor, without a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := sync.OnceFunc(mon.Release)
+	defer free()
+	s, err := c.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The monitor and the process of before, which are gone.
+	s.Running, s.Boot, s.Monitor, s.MonitorStart, s.Pid, s.StartTime = true, record.Boot(), 1<<22+1, 1, 1<<22+2, 1
+	if err := c.SetState(s, false); err != nil {
+		t.Fatal(err)
+	}
+	asked, done := s, make(chan error, 1)
+	go func() { done <- h.open().end(ctx, c, &asked, stream.Order{Signal: syscall.SIGTERM}, 0) }()
+	time.Sleep(3 * lookAgain / 2)
+	program := exec.Command("sleep", "1000")
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer program.Process.Kill()
+	s.Monitor, s.MonitorStart = os.Getpid(), record.StartTime(os.Getpid())
+	s.Pid, s.StartTime = program.Process.Pid, record.StartTime(program.Process.Pid)
+	if !succeeded(c, &s) || c.SetState(s, false) != nil || succeeded(c, &s) {
+		t.Error("which monitor there is, is not seen")
+	}
+	ended := make(chan struct{})
+	go func() { program.Wait(); free(); close(ended) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits for ever")
+		program.Process.Kill()
+	}
+	<-ended
 }
 
 // TestFullDiskKeepsRecords: where nothing more can be written, a container ends with

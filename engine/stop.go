@@ -81,7 +81,8 @@ func stopWith(c *record.Container, signal string, timeout *int) (sig syscall.Sig
 // with it.
 func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, o stream.Order, grace time.Duration) error {
 	gone := awaiting(c)
-	if err := sendSignal(c, s, o); err != nil {
+	heard, err := sendSignal(c, s, o)
+	if err != nil {
 		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
 	}
 	var late <-chan time.Time
@@ -90,35 +91,53 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 		defer t.Stop()
 		late = t.C
 	}
-	select {
-	case err := <-gone:
-		return ended(ctx, e.sweeper, c, err)
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-late:
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-gone:
+			return ended(ctx, e.sweeper, c, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late:
+			late, o.Signal, heard = nil, syscall.SIGKILL, false
+		case <-look.C:
+			if heard && succeeded(c, s) {
+				return nil
+			}
+		}
+		// Who was just starting, or took the place of the monitor that we knew, has
+		// not heard it.
+		if !heard {
+			if heard, err = sendSignal(c, s, o); err != nil {
+				return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
+			}
+		}
 	}
-	o.Signal = syscall.SIGKILL
-	if err := sendSignal(c, s, o); err != nil {
-		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
-	}
-	select {
-	case err := <-gone:
-		return ended(ctx, e.sweeper, c, err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+}
+
+// lookAgain is how often who stops a container looks whom he waits for.
+const lookAgain = 100 * time.Millisecond
+
+// succeeded tells whether another monitor has come in the place of the one that
+// was asked: what was to be stopped has ended, and somebody has started it again.
+func succeeded(c *record.Container, asked *record.State) bool {
+	now, err := c.State()
+	return err == nil && asked.Monitor != 0 && now.Monitor != 0 &&
+		(now.Monitor != asked.Monitor || now.MonitorStart != asked.MonitorStart)
 }
 
 // sendSignal has the monitor pass a signal on, which makes it remember that it was
 // a person's. One that cannot be reached (it is just starting, or ending, or its
 // socket was taken away) is passed by: to the process itself, or, where restarts
-// must not follow, by telling the monitor that all ends.
-func sendSignal(c *record.Container, s *record.State, o stream.Order) error {
+// must not follow, by telling the monitor that all ends. heard: by
+// the monitor or the process.
+func sendSignal(c *record.Container, s *record.State, o stream.Order) (heard bool, err error) {
 	o.Do = orderKill
-	_, err := ask(c, o)
+	_, err = ask(c, o)
 	var unheard *unheardError
 	if !errors.As(err, &unheard) {
-		return err
+		return true, err
 	}
 	now, err := c.State()
 	if err == nil && now.Running {
@@ -132,10 +151,12 @@ func sendSignal(c *record.Container, s *record.State, o stream.Order) error {
 		// Between two runs, or just starting: it dies with its monitor.
 		pid, start = s.Monitor, s.MonitorStart
 	}
-	if err := record.Signal(pid, start, o.Signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
+	switch err := record.Signal(pid, start, o.Signal); {
+	case errors.Is(err, os.ErrProcessDone):
+		return false, nil
+	default:
+		return err == nil, err
 	}
-	return nil
 }
 
 func awaiting(c *record.Container) <-chan error {
@@ -176,7 +197,7 @@ func (e *Engine) Kill(ctx context.Context, ref, signal string) error {
 	if sig == syscall.SIGKILL {
 		return e.end(ctx, c, &state, stream.Order{Signal: sig}, defaultGrace)
 	}
-	if err := sendSignal(c, &state, stream.Order{Signal: sig}); err != nil {
+	if _, err := sendSignal(c, &state, stream.Order{Signal: sig}); err != nil {
 		return fail(Internal, err, "cannot kill container: %s: signal %s: %v", name, strconv.Itoa(int(sig)), err)
 	}
 	return nil
