@@ -100,9 +100,11 @@ func (r *Run) listen(n *known) {
 }
 
 // block is the lines of /etc/hosts about others: all on the networks that users
-// made, and those whom --link names.
+// made, and those whom --link names. A name that several have is left to the name
+// server, where there is one: it shuffles, and the file has one that is first.
 func (r *Run) block() string {
 	var b strings.Builder
+	shared := r.sharedNames()
 	for _, ep := range append(r.names.book.Endpoints(), r.names.links.Endpoints()...) {
 		if ep.ContainerID == r.c.ID || len(ep.Names) == 0 {
 			continue
@@ -116,9 +118,12 @@ func (r *Run) block() string {
 			continue
 		}
 		for _, name := range ep.Names {
-			if !slices.Contains(list, name) {
+			if !slices.Contains(list, name) && !shared[name] {
 				list = append(list, name)
 			}
+		}
+		if len(list) == 0 {
+			continue
 		}
 		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
 			if p.IsValid() {
@@ -127,6 +132,24 @@ func (r *Run) block() string {
 		}
 	}
 	return b.String()
+}
+
+// sharedNames are those of several containers that the name server knows; nil: there
+// is no server.
+func (r *Run) sharedNames() map[string]bool {
+	if !r.served() {
+		return nil
+	}
+	has, shared := map[string]string{}, map[string]bool{}
+	for _, ep := range r.names.book.Endpoints() {
+		for _, name := range ep.Names {
+			if id, ok := has[name]; ok && id != ep.ContainerID {
+				shared[name] = true
+			}
+			has[name] = ep.ContainerID
+		}
+	}
+	return shared
 }
 
 func (r *Run) endpoint(networkID string) *network.Endpoint {

@@ -66,7 +66,7 @@ func TestFirewallReload(t *testing.T) {
 		t.Run(rung, func(t *testing.T) {
 			m := newMachine(t, "", "isolation=namespaces,wiring="+rung, 0)
 			outside(t)
-			m.network("reload")
+			m.network("reload", "--ipv6", "--subnet", "10.218.0.0/24", "--subnet", "fd00:78::/64")
 			m.serve("served", "--network", "reload", "-p", "18600:80")
 			const restore = `for t in filter nat; do printf '*%s\nCOMMIT\n' $t; done | iptables-restore`
 			flushes := []string{"iptables -F; iptables -t nat -F", "iptables -t nat -F", "iptables -P FORWARD DROP", restore}

@@ -136,7 +136,7 @@ func (d *Driver) raise(h *netlink.Handle, n *network.Network) (int, error) {
 // do not stand in the way.
 func (d *Driver) allow(n *network.Network) error {
 	r := rules(n)
-	if !d.opt.Firewall.HasNetwork(n.ID) {
+	if !d.opt.Firewall.HasNetwork(r) {
 		if err := d.opt.Firewall.PutNetwork(r); err != nil {
 			return err
 		}

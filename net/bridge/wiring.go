@@ -225,10 +225,14 @@ func (w *wiring) assert() {
 			w.s.Warn("put the rules of network " + n.Name + " there again: " + err.Error())
 		}
 	}
-	if len(w.ports.taken) == 0 || f.HasContainer(w.s.ContainerID) {
+	if len(w.ports.taken) == 0 {
 		return
 	}
-	if err := f.PutContainer(w.ports.container(w.s.Endpoints)); err != nil {
+	published := w.ports.container(w.s.Endpoints)
+	if f.HasContainer(published) {
+		return
+	}
+	if err := f.PutContainer(published); err != nil {
 		w.s.Warn("put the rules of published ports there again: " + err.Error())
 	}
 }

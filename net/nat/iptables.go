@@ -316,14 +316,12 @@ func (IPTables) DropContainer(id string) error {
 }
 
 // HasNetwork asks whether the network's chains are whole: `iptables -F` leaves
-// chains, and nothing in them nor what leads there.
-func (IPTables) HasNetwork(id string) bool {
-	for _, v6 := range []bool{false, true} {
-		if inUse(v6, "nat", networkChain(id)) && passes(v6, id) {
-			return true
-		}
-	}
-	return false
+// chains, and nothing in them nor what leads there. Each family has a program of
+// its own, and is flushed alone.
+func (IPTables) HasNetwork(n *Network) bool {
+	v4, v6 := families(n.Subnets)
+	whole := func(v6 bool) bool { return inUse(v6, "nat", networkChain(n.ID)) && passes(v6, n.ID) }
+	return (!v4 || whole(false)) && (!v6 || whole(true))
 }
 
 // passes tells whether the network's chains in the table filter are whole.
@@ -331,9 +329,14 @@ func passes(v6 bool, id string) bool {
 	return inUse(v6, "filter", top) && inUse(v6, "filter", networkChain(id)) && filled(v6, "filter", passChain(id))
 }
 
-// HasContainer asks for the container's chain.
-func (IPTables) HasContainer(id string) bool {
-	return filled(false, "nat", containerChain(id)) || filled(true, "nat", containerChain(id))
+// HasContainer asks for the container's chains.
+func (IPTables) HasContainer(c *Container) bool {
+	for _, p := range c.Ports {
+		if !filled(p.To.Is6(), "nat", containerChain(c.ID)) {
+			return false
+		}
+	}
+	return true
 }
 
 func hasChain(table, name string) bool {

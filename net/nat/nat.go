@@ -45,9 +45,9 @@ type Firewall interface {
 	DropNetwork(id string) error
 	PutContainer(c *Container) error
 	DropContainer(id string) error
-	// HasNetwork and HasContainer tell whether it is still there.
-	HasNetwork(id string) bool
-	HasContainer(id string) bool
+	// HasNetwork and HasContainer tell whether all of it is still there.
+	HasNetwork(n *Network) bool
+	HasContainer(c *Container) bool
 }
 
 // short is the part of an ID that names tables and chains.

@@ -166,10 +166,10 @@ func there(c *nftables.Conn, name string, f nftables.TableFamily) bool {
 }
 
 // HasNetwork asks for the network's table.
-func (NFTables) HasNetwork(id string) bool { return has(networkTable(id)) }
+func (NFTables) HasNetwork(n *Network) bool { return has(networkTable(n.ID)) }
 
 // HasContainer asks for the container's table.
-func (NFTables) HasContainer(id string) bool { return has(containerTable(id)) }
+func (NFTables) HasContainer(c *Container) bool { return has(containerTable(c.ID)) }
 
 func has(name string) bool {
 	c, err := nftables.New()
