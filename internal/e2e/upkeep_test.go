@@ -198,7 +198,7 @@ func TestPullOnTerminal(t *testing.T) {
 	s.resize(10, 50)
 	s.ends(0, "Status: Downloaded newer image for "+ref)
 	shown := s.text()
-	for _, want := range []string{": Downloading [", "total: ", "MB/20", "A\x1b[J", ": Pull complete\r\n", "Digest: sha256:"} {
+	for _, want := range []string{": Downloading [", "total: ", "B/20MB", "A\x1b[J", ": Pull complete\r\n", "Digest: sha256:"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("no %q in %q", want, shown)
 		}
