@@ -43,7 +43,7 @@ func newSpace(t *testing.T) *space {
 		runtime.LockOSThread() // and never unlocked: the thread ends with us
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
-			s.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			s.fd, err = unix.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		}
 		done <- err
 	}()
