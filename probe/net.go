@@ -140,7 +140,9 @@ func (e *env) packet(vethErr error) Result {
 	}
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err == nil {
-		defer unix.Close(fd)
+		// Closing one waits until no processor can see it any more (packet_release,
+		// net/packet/af_packet.c): some milliseconds, for which nobody waits here.
+		defer func() { go unix.Close(fd) }()
 		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
 	}
 	return t.result(e, err)
