@@ -50,19 +50,29 @@ func ep(n int, four, six string, names ...string) network.Endpoint {
 	return e
 }
 
+// bothWays are sockets of one port, which for TCP may be another program's.
+func bothWays(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 50 {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		defer udp.Close() // not before another is found
+	}
+	t.Fatal("no port is free for UDP and TCP")
+	return nil, nil
+}
+
 // served is a server over loopback sockets, and a resolver that asks it.
 func served(t testing.TB, cfg Config) (*net.Resolver, string) {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := bothWays(t)
 	at := udp.LocalAddr().String()
-	tcp, err := net.Listen("tcp", at)
-	if err != nil {
-		udp.Close()
-		t.Skip("missing: the port of the UDP socket is free for TCP: ", err)
-	}
 	cfg.UDP, cfg.TCP = udp, tcp
 	s, err := Serve(cfg)
 	if err != nil {

@@ -15,14 +15,7 @@ import (
 // unless code says otherwise, after words of others that must not be believed.
 func upstream(t *testing.T, addr string, code dnsmessage.RCode, quiet bool) netip.AddrPort {
 	t.Helper()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		t.Skip("missing: the port of the UDP socket is free for TCP: ", err)
-	}
+	udp, tcp := bothWays(t)
 	t.Cleanup(func() { udp.Close(); tcp.Close() })
 	answer := func(msg []byte, lie bool) []byte {
 		var m dnsmessage.Message
