@@ -97,7 +97,8 @@ func containers(ctx context.Context, binary, work string, globals []string, cpu 
 		"CORACLE_ROOT=" + filepath.Join(work, "root"), "CORACLE_RUN=" + filepath.Join(work, "run"),
 		"PATH=" + os.Getenv("PATH"), "HOME=" + work,
 	}
-	run := []string{"run", "--rm"}
+	// On a network it would leave the bridge of that, on the machine.
+	run := []string{"run", "--rm", "--network", "none"}
 	if cpu != "" {
 		env = append(env, "QEMU_CPU="+cpu)
 		// The container's own processes get the container's environment.
