@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"syscall"
-	"time"
 
 	"coracle/engine/record"
 	"coracle/engine/stream"
@@ -82,25 +81,14 @@ func evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, 
 	if !force {
 		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.Name, s.Status())
 	}
-	gone := awaiting(c)
-	look := time.NewTicker(lookAgain)
-	defer look.Stop()
-	for heard, here := false, true; here; {
-		if !heard {
-			if heard, err = sendSignal(c, &s, stream.Order{Signal: syscall.SIGKILL}); err != nil {
-				return nil, fail(Internal, err, "cannot remove container %q: could not kill: %v", "/"+c.Name, err)
-			}
-		}
-		select {
-		case err := <-gone:
-			if err != nil {
-				return nil, err
-			}
-			here = false
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-look.C:
-		}
+	// With the object lock held nobody starts it again.
+	_, err = insist(ctx, c, &s, stream.Order{Signal: syscall.SIGKILL}, -1)
+	var unsent *unsentError
+	if errors.As(err, &unsent) {
+		return nil, fail(Internal, unsent.err, "cannot remove container %q: could not kill: %v", "/"+c.Name, unsent.err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if _, err := os.Lstat(c.RunDir); err != nil {
 		return nil, nil

@@ -80,11 +80,26 @@ func stopWith(c *record.Container, signal string, timeout *int) (sig syscall.Sig
 // end signals a running container and waits until its monitor is gone, and it
 // with it.
 func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, o stream.Order, grace time.Duration) error {
-	gone := awaiting(c)
-	heard, err := sendSignal(c, s, o)
-	if err != nil {
-		return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
+	replaced, err := insist(ctx, c, s, o, grace)
+	var unsent *unsentError
+	switch {
+	case errors.As(err, &unsent):
+		return fail(Internal, unsent.err, "cannot stop container: %s: %v", c.ID, unsent.err)
+	case err != nil || replaced:
+		return err
 	}
+	return ended(ctx, e.sweeper, c)
+}
+
+// unsentError says that a signal could not be sent.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+
+// insist sends an order until somebody has heard it, SIGKILL after grace (negative:
+// never), and waits until the monitor is gone. replaced: another has come meanwhile.
+func insist(ctx context.Context, c *record.Container, s *record.State, o stream.Order, grace time.Duration) (replaced bool, err error) {
+	gone := awaiting(c)
 	var late <-chan time.Time
 	if grace >= 0 {
 		t := time.NewTimer(grace)
@@ -93,24 +108,24 @@ func (e *Engine) end(ctx context.Context, c *record.Container, s *record.State, 
 	}
 	look := time.NewTicker(lookAgain)
 	defer look.Stop()
-	for {
-		select {
-		case err := <-gone:
-			return ended(ctx, e.sweeper, c, err)
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-late:
-			late, o.Signal, heard = nil, syscall.SIGKILL, false
-		case <-look.C:
-			if heard && succeeded(c, s) {
-				return nil
-			}
-		}
+	for heard := false; ; {
 		// Who was just starting, or took the place of the monitor that we knew, has
 		// not heard it.
 		if !heard {
 			if heard, err = sendSignal(c, s, o); err != nil {
-				return fail(Internal, err, "cannot stop container: %s: %v", c.ID, err)
+				return false, &unsentError{err}
+			}
+		}
+		select {
+		case err := <-gone:
+			return false, err
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-late:
+			late, o.Signal, heard = nil, syscall.SIGKILL, false
+		case <-look.C:
+			if heard && succeeded(c, s) {
+				return true, nil
 			}
 		}
 	}
@@ -166,10 +181,7 @@ func awaiting(c *record.Container) <-chan error {
 }
 
 // ended: the monitor is gone. It may have been killed, and left all to us.
-func ended(ctx context.Context, w *remains.Sweeper, c *record.Container, err error) error {
-	if err != nil {
-		return err
-	}
+func ended(ctx context.Context, w *remains.Sweeper, c *record.Container) error {
 	if _, err := w.Settle(ctx, c); err != nil && !errors.Is(err, record.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

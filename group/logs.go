@@ -14,14 +14,8 @@ import (
 	"coracle/group/plan"
 )
 
-// LineWriter takes the output of one container.
-type LineWriter interface {
-	io.Writer
-	Close()
-}
-
 // FollowLogs shows what containers write until all have ended.
-func FollowLogs(ctx context.Context, e act.Engine, list []*plan.Container, o engine.LogOptions, to func(*plan.Container) LineWriter) error {
+func FollowLogs(ctx context.Context, e act.Engine, list []*plan.Container, o engine.LogOptions, to func(*plan.Container) io.WriteCloser) error {
 	errs := make([]error, len(list))
 	var wg sync.WaitGroup
 	for i, c := range list {
@@ -49,11 +43,11 @@ type entry struct {
 const maxKept = 64 << 20
 
 // MergeLogs shows what containers have written, in the order of time.
-func MergeLogs(ctx context.Context, e act.Engine, list []*plan.Container, o engine.LogOptions, to func(*plan.Container) LineWriter) error {
+func MergeLogs(ctx context.Context, e act.Engine, list []*plan.Container, o engine.LogOptions, to func(*plan.Container) io.WriteCloser) error {
 	stamps := o.Timestamps
 	o.Timestamps = true
 	var entries []entry
-	writers := make([]LineWriter, len(list))
+	writers := make([]io.WriteCloser, len(list))
 	kept := 0
 	flush := func() error {
 		sort.SliceStable(entries, func(i, j int) bool { return entries[i].at.Before(entries[j].at) })

@@ -107,17 +107,25 @@ func stopTime(men []Crewman) time.Duration {
 	return longest
 }
 
+// wantedHealthy are the services that others wait for until they are healthy.
+func wantedHealthy(men []Crewman) map[string]bool {
+	wanted := map[string]bool{}
+	for _, m := range men {
+		for service, condition := range m.Needs {
+			wanted[service] = wanted[service] || condition == healthy
+		}
+	}
+	return wanted
+}
+
 // OfServices are units of a group's containers, one each, in the order of their
 // services. warnings say what such units cannot wait for.
 func OfServices(men []Crewman, o Options) (units []*Unit, warnings []string, err error) {
 	peers := map[string]string{}
-	wanted := map[string]bool{} // services that are to be healthy
+	wanted := wantedHealthy(men)
 	for _, m := range men {
 		name := strings.TrimPrefix(m.Name, "/")
 		peers[name], peers[m.ID], peers[m.ID[:12]] = Prefix+name, Prefix+name, Prefix+name
-		for service, condition := range m.Needs {
-			wanted[service] = wanted[service] || condition == healthy
-		}
 	}
 	for _, m := range men {
 		mine := o

@@ -29,12 +29,7 @@ func NewCrew(men []Crewman, h *Herald, o CrewOptions) (*crew.Crew, error) {
 	}
 	c := &crew.Crew{Path: path, Output: o.Output, Ended: o.Ended}
 	c.Ready = func() { h.Up(fmt.Sprintf("running, %d containers", len(men))) }
-	wanted := map[string]bool{}
-	for _, m := range men {
-		for service, condition := range m.Needs {
-			wanted[service] = wanted[service] || condition == healthy
-		}
-	}
+	wanted := wantedHealthy(men)
 	for _, m := range men {
 		name := strings.TrimPrefix(m.Name, "/")
 		checked := m.Config.Healthcheck != nil && len(m.Config.Healthcheck.Test) > 0 && m.Config.Healthcheck.Test[0] != "NONE"

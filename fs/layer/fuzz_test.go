@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"coracle/fs/snapshot/snaptest"
-	"coracle/fs/tree"
 )
 
 // parts are what FuzzEntries makes names and link targets of.
@@ -23,17 +22,7 @@ func FuzzEntries(f *testing.F) {
 	f.Add([]byte("\x03\x30\x4b\x00\x01\x34\x44\x00\x03\x00\x3c\x00"), byte(2))
 	outer, root := surroundings(f)
 	f.Fuzz(func(t *testing.T, data []byte, style byte) {
-		if err := tree.Remove(context.Background(), root); err != nil {
-			t.Fatal(err)
-		}
-		for _, dir := range []string{root, root + "/d"} {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := os.Symlink("../../victim", root+"/d/l"); err != nil {
-			t.Fatal(err)
-		}
+		trapped(t, root)
 		var all []entry
 		for ; len(data) >= 4 && len(all) < 24; data = data[4:] {
 			e := entry{Name: parts[data[1]>>4] + "/" + parts[data[1]&15], Link: parts[data[2]>>4] + "/" + parts[data[2]&15], UID: os.Geteuid(), GID: os.Getegid()}

@@ -210,6 +210,22 @@ func TestSwapRace(t *testing.T) {
 	}
 }
 
+// trapped makes root anew, with a link in it that leads out.
+func trapped(t *testing.T, root string) {
+	t.Helper()
+	if err := tree.Remove(context.Background(), root); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{root, root + "/d"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../../victim", root+"/d/l"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // FuzzApply unpacks arbitrary bytes, as a base and on top of a tree.
 func FuzzApply(f *testing.F) {
 	for _, entries := range [][]entry{
@@ -224,17 +240,7 @@ func FuzzApply(f *testing.F) {
 	}
 	outer, root := surroundings(f)
 	f.Fuzz(func(t *testing.T, data []byte, style byte) {
-		if err := tree.Remove(context.Background(), root); err != nil {
-			t.Fatal(err)
-		}
-		for _, dir := range []string{root, root + "/d"} {
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := os.Symlink("../../victim", root+"/d/l"); err != nil {
-			t.Fatal(err)
-		}
+		trapped(t, root)
 		before := state(t, outer)
 		opt := Options{Style: Style(style % 3), Squash: true, UserXattr: true, MaxBytes: 1 << 20}
 		Apply(context.Background(), bytes.NewReader(data), root, opt)

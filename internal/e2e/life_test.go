@@ -7,17 +7,22 @@ import (
 	"time"
 )
 
-// TestLife does to one container, by the command line, all that is done to one, on
-// each rung that does it in another way.
-func TestLife(t *testing.T) {
-	needRoot(t)
-	for _, r := range []rung{
+// lifeRungs are those that tend or enter a container in another way each.
+func lifeRungs() []rung {
+	return []rung{
 		{name: "namespaces", backend: "isolation=namespaces"},
 		{name: "no cgroups", backend: "isolation=namespaces,limits=rlimits"},
 		{name: "user", backend: "isolation=userns", uid: ordinary},
 		{name: "chroot", backend: "isolation=chroot,rootfs=copy,limits=rlimits"},
 		{name: "agent", backend: "isolation=namespaces,entering=agent"},
-	} {
+	}
+}
+
+// TestLife does to one container, by the command line, all that is done to one, on
+// each rung that does it in another way.
+func TestLife(t *testing.T) {
+	needRoot(t)
+	for _, r := range lifeRungs() {
 		t.Run(r.name, func(t *testing.T) { tended(newMachine(t, "", r.backend, r.uid)) })
 	}
 }

@@ -134,13 +134,7 @@ const leave = "\x10\x11"
 // TestDetach: who types the keys leaves, and what he looked at goes on.
 func TestDetach(t *testing.T) {
 	needRoot(t)
-	for _, r := range []rung{
-		{name: "namespaces", backend: "isolation=namespaces"},
-		{name: "no cgroups", backend: "isolation=namespaces,limits=rlimits"},
-		{name: "user", backend: "isolation=userns", uid: ordinary},
-		{name: "chroot", backend: "isolation=chroot,rootfs=copy,limits=rlimits"},
-		{name: "agent", backend: "isolation=namespaces,entering=agent"},
-	} {
+	for _, r := range lifeRungs() {
 		t.Run(r.name, func(t *testing.T) { left(newMachine(t, "", r.backend, r.uid)) })
 	}
 }

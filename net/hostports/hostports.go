@@ -110,13 +110,12 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 			not = append(not, network.Cannot{What: "network " + n.Name + ": isolation from other networks", Why: noSpace})
 		}
 	}
-	w := &wiring{d: d, s: s, own: map[string]*network.Endpoint{}}
+	w := &wiring{d: d, s: s}
 	here := listen.Look("/proc/self")
 	for _, ep := range s.Endpoints {
 		if err := d.conflicts(ep, s.Publish, here); err != nil {
 			return nil, nil, err
 		}
-		w.own[ep.NetworkID] = ep
 	}
 	if len(s.Endpoints) == 0 {
 		if err := d.conflicts(&network.Endpoint{ContainerID: s.ContainerID}, s.Publish, here); err != nil {

@@ -47,7 +47,6 @@ type wiring struct {
 	now atomic.Pointer[listen.Table]
 
 	mu      sync.Mutex
-	own     map[string]*network.Endpoint // by network ID
 	carried map[place]bool
 	refused map[place]bool // warned of
 	began   time.Time
@@ -85,7 +84,7 @@ func (w *wiring) follow() {
 // places are all that are declared.
 func (w *wiring) places() []place {
 	var out []place
-	for _, ep := range w.own {
+	for _, ep := range w.s.Endpoints {
 		if !ep.IPv4.IsValid() {
 			continue
 		}
@@ -249,7 +248,6 @@ func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.own[ep.NetworkID] = ep
 	w.s.Endpoints = append(w.s.Endpoints, ep)
 	w.began = time.Now()
 	return nil
@@ -258,7 +256,6 @@ func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer
 // Disconnect takes one away.
 func (w *wiring) Disconnect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
 	w.mu.Lock()
-	delete(w.own, ep.NetworkID)
 	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.NetworkID == ep.NetworkID })
 	w.mu.Unlock()
 	w.stand(listen.Look("/proc/self"))

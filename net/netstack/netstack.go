@@ -91,7 +91,7 @@ func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
 
 // Open takes the published ports.
 func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []network.Cannot, error) {
-	w := &wiring{d: d, s: s, ports: map[string]*port{}, eps: append([]*network.Endpoint(nil), s.Endpoints...)}
+	w := &wiring{d: d, s: s, ports: map[string]*port{}}
 	if len(s.Publish) == 0 {
 		return w, nil, nil
 	}
@@ -133,11 +133,10 @@ type wiring struct {
 	target atomic.Pointer[netip.Addr]
 
 	mu    sync.Mutex
-	eps   []*network.Endpoint
 	ports map[string]*port // by network ID
 }
 
-func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.eps, v6) }
+func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.s.Endpoints, v6) }
 
 // Attach makes the TAPs from here where that can be done: the container's
 // control group may keep it from /dev/net/tun, as Docker's list of devices does.
@@ -146,11 +145,11 @@ func (w *wiring) Attach(pid int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	what := new(isolate.Net)
-	for _, ep := range w.eps {
+	for _, ep := range w.s.Endpoints {
 		what.Taps = append(what.Taps, w.tap(ep))
 	}
 	files, err := inside.In(pid, what)
-	if err != nil || len(w.eps) == 0 {
+	if err != nil || len(w.s.Endpoints) == 0 {
 		return nil
 	}
 	return w.begin(files)
@@ -168,7 +167,7 @@ func (w *wiring) Inside() (*isolate.Net, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	what := &isolate.Net{Routes: w.routes()}
-	for _, ep := range w.eps {
+	for _, ep := range w.s.Endpoints {
 		w.add(what, ep)
 	}
 	return what, nil
@@ -234,7 +233,7 @@ func (w *wiring) begin(files map[string]*os.File) error {
 	// A monitor's collector is set to keep its heap small; here it would run all
 	// the time.
 	debug.SetGCPercent(100)
-	for _, ep := range w.eps {
+	for _, ep := range w.s.Endpoints {
 		if w.ports[ep.NetworkID] != nil {
 			continue
 		}
@@ -299,8 +298,8 @@ func (w *wiring) dial(ctx context.Context, proto string, from, to netip.AddrPort
 func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := w.eps
-	w.eps = append(append([]*network.Endpoint(nil), was...), ep)
+	was := w.s.Endpoints
+	w.s.Endpoints = append(append([]*network.Endpoint(nil), was...), ep)
 	what := &isolate.Net{NoRoutes: []string{"4", "6"}, Routes: w.routes()}
 	w.add(what, ep)
 	files, err := do(ctx, what)
@@ -308,9 +307,8 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 		err = w.start(ep, files["tap:"+ep.Inner])
 	}
 	if err != nil {
-		w.eps = was
+		w.s.Endpoints = was
 	}
-	w.s.Endpoints = w.eps
 	w.aim()
 	return err
 }
@@ -320,12 +318,11 @@ func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do networ
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var rest []*network.Endpoint
-	for _, e := range w.eps {
+	for _, e := range w.s.Endpoints {
 		if e.NetworkID != ep.NetworkID {
 			rest = append(rest, e)
 		}
 	}
-	w.eps = rest
 	w.s.Endpoints = rest
 	w.aim()
 	if p := w.ports[ep.NetworkID]; p != nil {

@@ -348,7 +348,6 @@ func closeOthers() error {
 }
 
 func execute(path string, args, env []string) error {
-	runtime.LockOSThread()
 	if err := sys.DefaultSignals(); err != nil {
 		return step("reset signals", err)
 	}

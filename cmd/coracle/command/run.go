@@ -189,7 +189,7 @@ func (v *verb) detachKeys(c *cli.Context) ([]byte, error) {
 		value = configured("detachKeys")
 	}
 	if value == "" {
-		return []byte{'p' - 'a' + 1, 'q' - 'a' + 1}, nil
+		return opts.DetachKeys(), nil
 	}
 	keys, err := opts.Keys(value)
 	if err != nil {

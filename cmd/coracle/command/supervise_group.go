@@ -1,14 +1,11 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"coracle/cmd/coracle/compose"
 	"coracle/engine"
@@ -65,10 +62,9 @@ func superviseGroup(t *tool, c *cli.Context, v *verb) error {
 	if err != nil {
 		return err
 	}
-	w := newPrefixes(t.Out, name, men)
 	crew, err := supervise.NewCrew(men, h, supervise.CrewOptions{
 		Globals: placeArgs(&t.options), NoLog: c.Bool("no-log"),
-		Output: func(name string) io.WriteCloser { return w.of(strings.TrimPrefix(name, c.Args().First()+"-")) },
+		Output: compose.CrewOutput(t.Out, name, men),
 		Ended:  func(name string, code int) { fmt.Fprintf(t.Err, "%s exited with code %d\n", name, code) },
 	})
 	if err != nil {
@@ -79,59 +75,6 @@ func superviseGroup(t *tool, c *cli.Context, v *verb) error {
 	code, err := crew.Run(signals)
 	h.Ended(code)
 	return ended(code, err)
-}
-
-// prefixes writes lines of several containers, each after its name.
-type prefixes struct {
-	mu    sync.Mutex
-	out   io.Writer
-	width int
-}
-
-func newPrefixes(out io.Writer, group string, men []supervise.Crewman) *prefixes {
-	p := &prefixes{out: out}
-	for _, m := range men {
-		short := strings.TrimPrefix(strings.TrimPrefix(m.Name, "/"), group+"-")
-		p.width = max(p.width, len(short))
-	}
-	return p
-}
-
-func (p *prefixes) of(name string) io.WriteCloser { return &prefixed{p: p, name: name} }
-
-type prefixed struct {
-	p    *prefixes
-	name string
-	part []byte // of a line
-}
-
-// maxLine is what is kept of a line that does not end.
-const maxLine = 64 << 10
-
-func (w *prefixed) Write(data []byte) (int, error) {
-	all := len(data)
-	for len(data) > 0 {
-		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		w.part, data = append(w.part, line...), rest
-		if whole || len(w.part) > maxLine {
-			w.flush()
-		}
-	}
-	return all, nil
-}
-
-func (w *prefixed) flush() {
-	w.p.mu.Lock()
-	defer w.p.mu.Unlock()
-	fmt.Fprintf(w.p.out, "%-*s  | %s\n", w.p.width, w.name, w.part)
-	w.part = w.part[:0]
-}
-
-func (w *prefixed) Close() error {
-	if len(w.part) > 0 {
-		w.flush()
-	}
-	return nil
 }
 
 // groupState is how many of a group's containers are in which state.

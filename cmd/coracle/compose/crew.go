@@ -3,9 +3,11 @@ package compose
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
+	"coracle/cmd/coracle/narrate"
 	"coracle/engine"
 	"coracle/group/model"
 	"coracle/supervise"
@@ -37,4 +39,16 @@ func Crew(ctx context.Context, eng *engine.Engine, name string) ([]supervise.Cre
 	}
 	slices.SortFunc(men, func(a, b supervise.Crewman) int { return strings.Compare(a.Name, b.Name) })
 	return men, nil
+}
+
+// CrewOutput prints what each of a group's containers writes, behind its name in
+// the group.
+func CrewOutput(out io.Writer, group string, men []supervise.Crewman) func(name string) io.WriteCloser {
+	short := func(name string) string { return strings.TrimPrefix(strings.TrimPrefix(name, "/"), group+"-") }
+	var names []string
+	for _, m := range men {
+		names = append(names, short(m.Name))
+	}
+	logs := narrate.NewLogs(out, false, true, names)
+	return func(name string) io.WriteCloser { return logs.Of(short(name)) }
 }

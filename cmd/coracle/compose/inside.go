@@ -62,7 +62,7 @@ func newAttach(t *Tool) *Verb {
 			if err != nil {
 				return err
 			}
-			keys := []byte{'p' - 'a' + 1, 'q' - 'a' + 1}
+			keys := opts.DetachKeys()
 			if value := c.String("detach-keys"); value != "" {
 				if keys, err = opts.Keys(value); err != nil {
 					return t.Bad(v.Command.Flags, "detach-keys", value, err)

@@ -110,8 +110,8 @@ func (x *sight) startable(services []string) *act.Group {
 			}
 		}
 	}
-	for _, c := range x.list {
-		if len(services) == 0 {
+	if len(services) == 0 {
+		for _, c := range x.list {
 			take(c.Service)
 		}
 	}

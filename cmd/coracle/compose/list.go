@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -188,7 +189,7 @@ func composeLogs(t *Tool, c *cli.Context, v *Verb) error {
 	}
 	logs := narrate.NewLogs(t.Out, t.project.color(t, c.Bool("no-color")), !c.Bool("no-log-prefix"), names)
 	if o.Follow {
-		return group.FollowLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) group.LineWriter { return logs.Of(short(x.files, k)) })
+		return group.FollowLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(x.files, k)) })
 	}
-	return group.MergeLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) group.LineWriter { return logs.Of(short(x.files, k)) })
+	return group.MergeLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(x.files, k)) })
 }

@@ -81,13 +81,14 @@ func (w *Lines) Write(p []byte) (int, error) {
 }
 
 // Close prints what is left.
-func (w *Lines) Close() {
+func (w *Lines) Close() (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
-		w.logs.line(w.name, w.rest)
+		err = w.logs.line(w.name, w.rest)
 		w.rest = nil
 	}
+	return err
 }
 
 func (l *Logs) line(name string, text []byte) error {

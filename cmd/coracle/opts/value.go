@@ -215,6 +215,9 @@ func When(s string, now time.Time) (time.Time, error) {
 	return time.Unix(n, nano), nil
 }
 
+// DetachKeys are Docker's: ctrl-p, ctrl-q.
+func DetachKeys() []byte { return []byte{'p' - 'a' + 1, 'q' - 'a' + 1} }
+
 // Keys reads a sequence of keys: "ctrl-p,ctrl-q", "a".
 func Keys(s string) ([]byte, error) {
 	var keys []byte
