@@ -152,6 +152,10 @@ func sendSignal(c *record.Container, s *record.State, o stream.Order) (heard boo
 	_, err = ask(c, o)
 	var unheard *unheardError
 	if !errors.As(err, &unheard) {
+		// Who heard it may have come after s was read.
+		if now, e := c.State(); e == nil && now.Monitor != 0 {
+			*s = now
+		}
 		return true, err
 	}
 	now, err := c.State()
