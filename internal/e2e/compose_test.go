@@ -27,8 +27,10 @@ type scene struct {
 	// "running", or "exited" and the exit code.
 	states map[string]string
 	logs   map[string]string // what a service's log holds, at last
-	only   string            // "services": it needs their tree; "ids": of several users; "calls", "no_new_privs": of newer kernels
-	then   func(p *played)
+	// restarts is how often its containers crash before they stay as states says.
+	restarts int
+	only     string // "services": it needs their tree; "ids": of several users; "calls", "no_new_privs": of newer kernels
+	then     func(p *played)
 }
 
 // played is a scene while it is played.
@@ -60,7 +62,7 @@ func scenes() []scene {
 		{dir: "extends", states: up("web-1", "api-1", "mailer-1"), logs: map[string]string{"web": "web info web", "api": "web info api"}},
 		{dir: "override", states: up("app-1"), then: overridden},
 		{dir: "volumes", states: up("db-1"), logs: map[string]string{"db": "1"}, then: volumesStay},
-		{dir: "restart", states: up("flaky-1"), logs: map[string]string{"flaky": "run 3"}},
+		{dir: "restart", states: up("flaky-1"), restarts: 2, logs: map[string]string{"flaky": "run 3"}},
 		{dir: "health", states: up("db-1", "web-1"), logs: map[string]string{"web": "up"}, then: restartedAlone},
 		{dir: "limits", states: up("old-1", "new-1"), logs: map[string]string{"new": "512"}},
 		{dir: "process", states: up("app-1"), logs: map[string]string{"app": "1000\n|/tmp\n"}, only: "ids no_new_privs"},

@@ -144,7 +144,7 @@ func (m *machine) beside(p *peer, s scene) {
 			// What ends and what crashes does so in time.
 			for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 				seen[i] = look(t, run, project)
-				if seen[i].settled(project, s.states) || time.Now().After(end) {
+				if seen[i].settled(project, s) || time.Now().After(end) {
 					return
 				}
 			}
@@ -197,13 +197,14 @@ func ask(t *testing.T, run func(args ...string) (string, error), project string,
 }
 
 // settled tells whether the containers are as the scene says.
-func (o outcome) settled(project string, states map[string]string) bool {
-	for name, want := range states {
+func (o outcome) settled(project string, s scene) bool {
+	for name, want := range s.states {
 		c := o.containers[project+"-"+name]
 		if c == nil {
 			c = o.containers[name]
 		}
-		if c == nil {
+		// One that crashes is "running" too while it is cleaned up, without an address.
+		if c == nil || c.RestartCount < s.restarts {
 			return false
 		}
 		got := string(c.State.Status)
@@ -295,7 +296,7 @@ func facts(i *container.InspectResponse) map[string]any {
 		"Hosts": h.ExtraHosts, "Shm": h.ShmSize, "Init": h.Init, "Log": h.LogConfig, "Network": h.NetworkMode, "OOM": h.OomScoreAdj,
 		"Ports": h.PortBindings, "Exposed": c.ExposedPorts, "Published": published(i), "Networks": attached(i), "Hostname": hostname(i), "Domain": c.Domainname,
 		"VolumesFrom": h.VolumesFrom, "PID": h.PidMode, "IPC": h.IpcMode, "Privileged": h.Privileged, "Stdin": c.OpenStdin, "DNS": h.DNS, "CPUs": h.CpusetCpus,
-		"Exit": i.State.ExitCode, "Status": i.State.Status,
+		"Exit": i.State.ExitCode, "Status": i.State.Status, "Restarts": i.RestartCount,
 	}
 	// As both print it: nil and empty are one.
 	text, _ := json.Marshal(data)
