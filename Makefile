@@ -29,7 +29,7 @@ QUICK_KERNELS  := bookworm,bare,arm64
 QUICK_PACKAGES := findings,testkernel/suite
 CI_KERNELS     := bookworm,arm64,bare,no-overlay,no-tun
 
-# What lets the linker drop 4 MB of methods: see internal/slim.
+# What makes the binary 4 MB smaller and its start shorter: see internal/slim.
 OVERLAY  := build/slim/overlay.json
 
 export CGO_ENABLED = 0

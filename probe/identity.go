@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/syndtr/gocapability/capability"
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 )
 

@@ -13,8 +13,16 @@ const program = `package main
 
 import (
 	"fmt"
+	"hash/crc32"
 	"os"
+	"regexp"
+	"sync"
 	"text/template"
+)
+
+var (
+	words = regexp.MustCompile("(?P<first>[a-z]+) ([a-z]+)")
+	table = crc32.MakeTable(crc32.Castagnoli)
 )
 
 type boat struct{ Sail string }
@@ -34,8 +42,37 @@ func main() {
 			fmt.Println(err)
 		}
 	}
+	fmt.Println()
+	// The check value of https://reveng.sourceforge.io/crc-catalogue/17plus.htm#crc.cat.crc-32-iscsi
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			h := crc32.New(table)
+			h.Write([]byte("123456789"))
+			if crc32.Checksum([]byte("123456789"), table) != 0xe3069283 || h.Sum32() != 0xe3069283 || table[1] != 0xf26b8303 || !words.MatchString("a b") {
+				fmt.Println("wrong sum")
+			}
+		})
+	}
+	wait.Wait()
+	fmt.Println(crc32.ChecksumIEEE([]byte("123456789")) == 0xcbf43926, crc32.Checksum([]byte("123456789"), crc32.MakeTable(crc32.Koopman)) == 0x2d3dd0ae)
+	fmt.Println(words, words.NumSubexp(), words.SubexpNames(), words.SubexpIndex("first"), words.FindStringSubmatch("red boat"), words.ReplaceAllString("red boat", "$2 $first"))
+	long := regexp.MustCompile("a|ab")
+	long.Longest()
+	fmt.Println(long.FindString("abc"), regexp.MustCompile("a|ab").FindString("abc"), long.Copy().FindString("abc"))
+	text, err := regexp.MustCompile("x+").MarshalText()
+	fmt.Println(string(text), err)
+	defer func() { fmt.Println(recover()) }()
+	regexp.MustCompile("(").MatchString("")
 }
 `
+
+// printed is what both builds of program say of expressions and sums.
+const printed = "true true\n" +
+	"(?P<first>[a-z]+) ([a-z]+) 2 [ first ] 1 [red boat red boat] boat red\n" +
+	"ab a ab\n" +
+	"x+ <nil>\n" +
+	"regexp: Compile(`(`): error parsing regexp: missing closing ): `(`\n"
 
 func TestOverlay(t *testing.T) {
 	dir := t.TempDir()
@@ -56,19 +93,21 @@ func TestOverlay(t *testing.T) {
 		}
 		return string(out)
 	}
-	if got := run(); got != "red 2\ntrue" {
+	if got := run(); got != "red 2\ntrue\n"+printed {
 		t.Errorf("without the overlay: %q", got)
 	}
 	got := run("-overlay", filepath.Join(dir, "slim", "overlay.json"))
-	if !strings.HasPrefix(got, "red 2\n") || !strings.Contains(got, "can't evaluate field Sink") {
+	if !strings.HasPrefix(got, "red 2\n") || !strings.Contains(got, "can't evaluate field Sink") || !strings.HasSuffix(got, printed) {
 		t.Errorf("with the overlay: %q", got)
 	}
 }
 
 func TestUnknownSource(t *testing.T) {
-	for _, text := range []string{"package template", call + call, "other.MethodByName(fieldName)"} {
-		if got, err := change(text); err == nil {
-			t.Errorf("%q was changed to %q", text, got)
+	for _, e := range edits {
+		for _, text := range []string{"", "package template", "ptr.MethodByName(fieldName) ptr.MethodByName(fieldName)", "type Regexp struct {\n\tregexp, err := Compile(str)\n"} {
+			if got, err := e.change(text); err == nil {
+				t.Errorf("%s: %q was changed to %q", e.file, text, got)
+			}
 		}
 	}
 }
