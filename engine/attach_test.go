@@ -136,16 +136,19 @@ func TestStrict(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	h := newHarness(t, "")
 	for want, change := range map[string]func(*CreateOptions){
-		"No such image: nosuch:latest":        func(o *CreateOptions) { o.Config.Image, o.Pull = "nosuch", "never" },
-		"Invalid container name (b@d)":        func(o *CreateOptions) { o.Name = "b@d" },
-		"network mynet not found":             func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
-		"unknown policy 'often'":              func(o *CreateOptions) { o.Host.RestartPolicy.Name = "often" },
-		"Minimum memory limit allowed is 6MB": func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
-		"needs to be an absolute path":        func(o *CreateOptions) { o.Config.WorkingDir = "x" },
-		"invalid signal: NOSUCH":              func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },
-		`plugin "nosuch" not found`:           func(o *CreateOptions) { o.Host.LogConfig.Type = "nosuch" },
-		"CAP_NOSUCH":                          func(o *CreateOptions) { o.Host.CapAdd = []string{"NOSUCH"} },
-		"no command specified":                func(o *CreateOptions) { o.Config.Cmd = nil },
+		"No such image: nosuch:latest":                          func(o *CreateOptions) { o.Config.Image, o.Pull = "nosuch", "never" },
+		"Invalid container name (b@d)":                          func(o *CreateOptions) { o.Name = "b@d" },
+		"network mynet not found":                               func(o *CreateOptions) { o.Host.NetworkMode = "mynet" },
+		"unknown policy 'often'":                                func(o *CreateOptions) { o.Host.RestartPolicy.Name = "often" },
+		"Minimum memory limit allowed is 6MB":                   func(o *CreateOptions) { o.Host.Memory = 1 << 20 },
+		"needs to be an absolute path":                          func(o *CreateOptions) { o.Config.WorkingDir = "x" },
+		"range of CPUs is from 0.01 to":                         func(o *CreateOptions) { o.Host.NanoCPUs = 10_000e9 },
+		"invalid mount path: 'rel' mount path must be absolute": func(o *CreateOptions) { o.Host.Tmpfs = map[string]string{"rel": ""} },
+		"destination can't be '/'":                              func(o *CreateOptions) { o.Host.Tmpfs = map[string]string{"/x/..": ""} },
+		"invalid signal: NOSUCH":                                func(o *CreateOptions) { o.Config.StopSignal = "NOSUCH" },
+		`plugin "nosuch" not found`:                             func(o *CreateOptions) { o.Host.LogConfig.Type = "nosuch" },
+		"CAP_NOSUCH":                                            func(o *CreateOptions) { o.Host.CapAdd = []string{"NOSUCH"} },
+		"no command specified":                                  func(o *CreateOptions) { o.Config.Cmd = nil },
 	} {
 		o := CreateOptions{Config: &container.Config{Image: "testbox", Cmd: sh("true")}, Host: &container.HostConfig{}}
 		change(&o)

@@ -3,6 +3,8 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"path"
+	"runtime"
 	"strings"
 
 	"coracle/engine/keep"
@@ -131,6 +133,14 @@ func validate(c *record.Container) error {
 	if wd := c.Config.WorkingDir; wd != "" && !strings.HasPrefix(wd, "/") {
 		return fail(Invalid, nil, "the working directory '%s' is invalid, it needs to be an absolute path", wd)
 	}
+	for dest := range h.Tmpfs {
+		switch clean := path.Clean(dest); {
+		case clean == "/":
+			return fail(Invalid, nil, "invalid specification: destination can't be '/'")
+		case !path.IsAbs(clean):
+			return fail(Invalid, nil, "invalid mount path: '%s' mount path must be absolute", dest)
+		}
+	}
 	if h.ShmSize < 0 {
 		return fail(Invalid, nil, "SHM size can not be less than 0")
 	}
@@ -174,8 +184,8 @@ func validateResources(r *container.Resources) error {
 		return fail(Invalid, nil, "You should always set the Memory limit when using Memoryswap limit, see usage")
 	case r.MemoryReservation > 0 && r.Memory > 0 && r.Memory < r.MemoryReservation:
 		return fail(Invalid, nil, "Minimum memory limit can not be less than memory reservation limit, see usage")
-	case r.NanoCPUs < 0:
-		return fail(Invalid, nil, "invalid CPUs value %.2f: must be greater than 0", float64(r.NanoCPUs)/1e9)
+	case r.NanoCPUs < 0 || r.NanoCPUs > int64(runtime.NumCPU())*1e9:
+		return fail(Invalid, nil, "range of CPUs is from 0.01 to %[1]d.00, as there are only %[1]d CPUs available", runtime.NumCPU())
 	case r.NanoCPUs > 0 && (r.CPUQuota > 0 || r.CPUPeriod > 0):
 		return fail(Invalid, nil, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set")
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
