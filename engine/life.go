@@ -230,6 +230,9 @@ func (l *life) assemble() error {
 	if _, err := volume.Sources(c.Mounts); err != nil {
 		return err
 	}
+	if err := volume.Propagates(c.Mounts); err != nil {
+		return invalid(err)
+	}
 	if err := l.volumes().Mount(c, !spec.UserNS(c.Drivers.Isolation)); err != nil {
 		return err
 	}

@@ -32,6 +32,11 @@ func Confinable(c *record.Container, report *probe.Report) error {
 	return nil
 }
 
+// sharesMounts tells whether what is mounted in a container can show on the host.
+func sharesMounts(r *probe.Report, rung string) bool {
+	return !UserNS(rung) && (r == nil || !r.Lacks(probe.NSMount) && !r.Lacks(probe.NewMount))
+}
+
 // Cannot lists what the container asks for and its rung of isolation, on this
 // kernel, does not give; a line each, in the words of the flags. asked tells
 // whether the user named a host name.
@@ -61,7 +66,7 @@ func Cannot(c *record.Container, report *probe.Report, asked bool) []string {
 	groups := strings.HasPrefix(c.Drivers.Limits, "cgroup") && report != nil && report.Has(probe.NSCgroup)
 	say(h.CgroupnsMode.IsPrivate() && !(groups && Namespaced(rung)), "--cgroupns private: no cgroup namespace here, the container sees the host's groups")
 	for i := range c.Mounts {
-		if p := c.Mounts[i].Propagation; p == mount.PropagationShared || p == mount.PropagationRShared {
+		if p := c.Mounts[i].Propagation; (p == mount.PropagationShared || p == mount.PropagationRShared) && !sharesMounts(report, rung) {
 			say(true, "bind-propagation "+string(p)+" of "+c.Mounts[i].Destination+": the container sees what the host mounts, and the host not what the container does")
 		}
 	}

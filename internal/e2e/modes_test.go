@@ -85,7 +85,6 @@ func TestModes(t *testing.T) {
 			if r.name == "chroot" {
 				m.fails(125, "--cgroupns private", "--strict", "run", "--rm", net, "--cgroupns=private", "box", "true")
 			}
-			m.fails(125, "bind-propagation rshared", "--strict", "run", "--rm", net, "-v", m.dir+":/m:rshared", "box", "true")
 			for want, args := range map[string][]string{
 				"--pid: invalid PID mode":                {"--pid=x"},
 				"--uts: invalid UTS mode":                {"--uts=x"},

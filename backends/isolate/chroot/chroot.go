@@ -89,6 +89,8 @@ func (d *Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process,
 		p.Fork.Flags = unix.CLONE_NEWNS
 		p.Fork.Shield = true
 		p.Config.PrivateMounts = true
+		launch.Peers(p)
+		defer launch.CloseAll(p.Trees)
 	} else {
 		p.CopyIn = b.RunDir
 	}

@@ -183,7 +183,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		"exit code": exitCode, "cannot execute": cannotExecute, "streams": streams, "descriptors": descriptors,
 		"confinement": confinement, "mounts": mounts, "symlinks": symlinks, "users": users, "workdir": workdir,
 		"init": initReaps, "terminal": terminal, "sweep": sweep, "dies with the monitor": diesWithParent,
-		"shared root": sharedRoot, "cancel": cancel, "ignored signals": ignoredSignals,
+		"shared root": sharedRoot, "propagation": propagation, "cancel": cancel, "ignored signals": ignoredSignals,
 	})
 	runAll(t, newHarness, entering())
 }

@@ -37,6 +37,9 @@ type Plan struct {
 	RunDir string
 	// Extra is passed to the stage as descriptor 4.
 	Extra *os.File
+	// Trees are mounts that stay the host's peers (Peers); they are passed to the
+	// stage, too.
+	Trees []*os.File
 	// CopyIn is a directory; where not empty, the stage is a nameless copy of
 	// our binary, made there or in memory.
 	CopyIn string
@@ -84,6 +87,11 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 	if p.Extra != nil {
 		p.Fork.Files = append(p.Fork.Files, int(p.Extra.Fd()))
 	}
+	p.Config.FirstTree = len(p.Fork.Files)
+	for _, f := range p.Trees {
+		p.Fork.Files = append(p.Fork.Files, int(f.Fd()))
+	}
+	p.Config.Trees = len(p.Trees)
 	p.Fork.Deathsig = syscall.SIGKILL
 	proc := &process{done: make(chan struct{})}
 	proc.kill = func(sig syscall.Signal) error { return os.NewSyscallError("kill", syscall.Kill(proc.pid, sig)) }

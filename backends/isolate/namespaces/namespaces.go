@@ -40,6 +40,8 @@ func (*Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process, e
 	if err != nil {
 		return nil, err
 	}
+	launch.Peers(p)
+	defer launch.CloseAll(p.Trees)
 	return launch.StartRemembered(func() (isolate.Process, error) { return launch.Start(ctx, p) }, b)
 }
 

@@ -53,6 +53,9 @@ type Config struct {
 	// PrivateMounts: the stage has a mount namespace of its own, so it makes
 	// the root by pivot_root and drops the host's mounts.
 	PrivateMounts bool
+	// Trees are descriptors, from FirstTree on, of mounts that stay peers of the
+	// host's. Mounts of the spec name them by x-tree=, counted from 1.
+	FirstTree, Trees int
 	// UserNS: in a user namespace devices are bound, not made, and what the
 	// kernel refuses there is left out with a warning where Docker does too.
 	UserNS bool
@@ -83,7 +86,7 @@ type Config struct {
 func (c *Config) ForProgram() *Config {
 	p := *c
 	p.Inside, p.Agent, p.Init = true, false, false
-	p.Spec, p.RootMounts, p.Net = nil, nil, nil
+	p.Spec, p.RootMounts, p.Net, p.Trees = nil, nil, nil, 0
 	return &p
 }
 

@@ -80,6 +80,9 @@ func (c *Config) finish() {
 }
 
 func run(c *Config) error {
+	for i := range c.Trees {
+		unix.CloseOnExec(c.FirstTree + i)
+	}
 	if c.Init || c.Agent {
 		// Exec closes them; this process stays. Now, by the host's /proc.
 		if err := sys.CloseInherited(socket + 1); err != nil {

@@ -14,6 +14,7 @@ type options struct {
 	chdir       string   // x-chdir=
 	register    []string // x-register=, to be written to the file "register" of the mount
 	subpath     string   // x-subpath=, what of the source is bound
+	tree        int      // x-tree=, which of the mounts handed to us is put there; 0: none
 	// recursive: what is mounted below a read-only bind is to be read-only too;
 	// must: or it is an error.
 	recursive, must bool
@@ -45,6 +46,8 @@ func parseOptions(list []string) options {
 			o.register = append(o.register, strings.TrimPrefix(opt, "x-register="))
 		case strings.HasPrefix(opt, "x-subpath="):
 			o.subpath = strings.TrimPrefix(opt, "x-subpath=")
+		case strings.HasPrefix(opt, "x-tree="):
+			o.tree = atoi(strings.TrimPrefix(opt, "x-tree="))
 		case opt == "rro" || opt == "x-rro":
 			o.flags |= unix.MS_RDONLY
 			o.recursive, o.must = true, opt == "x-rro"

@@ -312,6 +312,12 @@ func (b *builder) bind(m *specs.Mount, o options) error {
 		want = asDir
 	}
 	err = b.at(m.Destination, want, func(place string) error {
+		if o.tree > 0 {
+			// place ends in a link of /proc, which is to be followed.
+			tree := b.c.FirstTree + o.tree - 1
+			defer unix.Close(tree)
+			return unix.MoveMount(tree, "", unix.AT_FDCWD, place, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS)
+		}
 		return unix.Mount(source, place, "", unix.MS_BIND|o.flags&unix.MS_REC, "")
 	})
 	if err != nil {
@@ -368,6 +374,11 @@ func (b *builder) setPropagation(path string, flags []uintptr) error {
 	}
 	return b.at(path, asFound, func(place string) error {
 		for _, f := range flags {
+			if f&unix.MS_SHARED != 0 && !b.c.PrivateMounts {
+				// In the host's own table: that this mount, and what is below it, is
+				// undone again must not reach what it is a copy of.
+				f = f&unix.MS_REC | unix.MS_SLAVE
+			}
 			if err := unix.Mount("", place, "", f, ""); err != nil {
 				return err
 			}

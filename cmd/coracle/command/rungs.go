@@ -88,7 +88,7 @@ func Rungs(name, flag string) string {
 	case "privileged", "cap-add":
 		return "namespaces and userns; with chroot nothing that leads out of one is given"
 	case "mount", "volume":
-		return "propagation shared: given as slave; volumes of the driver local with options: as root"
+		return "propagation shared: as root, from Linux 5.2 on, else given as slave; volumes of the driver local with options: as root"
 	}
 	return ""
 }
