@@ -64,4 +64,5 @@ func TestOpenRC(t *testing.T) {
 	s.runs("db", "web")
 	s.again("web")
 	s.removed("web", "db")
+	s.group()
 }

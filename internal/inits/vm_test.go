@@ -88,6 +88,16 @@ func containers(t *testing.T, root string, names ...string) {
 	}
 }
 
+// group makes the shop in the image, and has it started at boot.
+func group(t *testing.T, root string, init ...string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(root, "etc/shop.yaml"), []byte(shop), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	shell(t, root, "/usr/bin/coracle", "--backend", "limits=rlimits", "compose", "-f", "/etc/shop.yaml", "-p", "shop", "create")
+	shell(t, "", append([]string{binary, "supervise", "install", "--root", root, "--group", "shop"}, init...)...)
+}
+
 // told prints the transcript for the machine's outside.
 func (s *scene) told() {
 	os.Stdout.WriteString("<<<transcript\n" + s.said.String() + "transcript>>>\n")
@@ -101,6 +111,7 @@ func TestSystemd(t *testing.T) {
 		}
 		install("db")
 		install("--after", "coracle-db", "web")
+		group(t, root)
 		unit := "[Unit]\nDescription=the test\nAfter=basic.target\n[Service]\nExecStart=/init report\nStandardOutput=tty\nTTYPath=/dev/console\n[Install]\nWantedBy=multi-user.target\n"
 		dir := filepath.Join(root, "etc/systemd/system")
 		os.WriteFile(filepath.Join(dir, "testkernel.service"), []byte(unit), 0o644)
@@ -121,6 +132,8 @@ func TestSystemd(t *testing.T) {
 		return code == 0
 	})
 	s.inOrder("db", "web")
+	s.opens()
+	s.run("systemctl", "stop", "coracle-group-shop")
 	s.run("coracle", "supervise", "status", "db", "web")
 	s.run("systemctl", "show", "-p", "Type,NotifyAccess,KillMode,Delegate,ActiveState,StatusText", "coracle-web")
 	if main, want := s.quiet("systemctl", "show", "-p", "MainPID", "--value", "coracle-web"), parent(s.pid("web")); main != want {
@@ -147,6 +160,10 @@ func TestSystemd(t *testing.T) {
 	}
 	s.watched()
 	s.again("web")
+	s.quiet("systemctl", "stop", "coracle-web", "coracle-db")
+	s.run("systemctl", "start", "coracle-group-shop")
+	s.opens()
+	s.crew()
 	s.removed("web", "db")
 	if out, _ := s.try("systemctl", "list-units", "--all", "--plain", "--no-legend", "coracle-*"); out != "" {
 		t.Errorf("systemd still knows %s", out)
@@ -212,6 +229,7 @@ func TestSysVinit(t *testing.T) {
 		install("--init", "sysv", "db")
 		install("--init", "sysv", "--after", "coracle-db", "web")
 		install("--init", "inittab", "tab")
+		group(t, root, "--init", "sysv")
 		f, err := os.OpenFile(filepath.Join(root, "etc/inittab"), os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -226,6 +244,8 @@ func TestSysVinit(t *testing.T) {
 	defer s.told()
 	s.runs("db", "web", "tab")
 	s.inOrder("db", "web")
+	s.opens()
+	s.run("service", "coracle-group-shop", "stop")
 	s.run("coracle", "supervise", "status", "db", "web", "tab")
 	s.run("service", "coracle-web", "status")
 	// The line of inittab: init itself starts it again.
@@ -250,5 +270,12 @@ func TestSysVinit(t *testing.T) {
 	s.ends(3, "service", "coracle-web", "status")
 	s.run("service", "coracle-web", "start")
 	s.again("web")
+	s.quiet("service", "coracle-web", "stop")
+	s.quiet("service", "coracle-db", "stop")
+	s.run("service", "coracle-group-shop", "start")
+	s.opens()
+	s.closes()
+	s.run("coracle", "supervise", "remove", "--group", "shop")
+	s.quiet("coracle", "compose", "-f", "/etc/shop.yaml", "-p", "shop", "down")
 	s.removed("web", "db")
 }

@@ -469,10 +469,16 @@ func (s *scene) shop() {
 
 // group puts a whole group under the supervisor, as one unit, and takes it away.
 func (s *scene) group() {
-	t := s.t
-	t.Helper()
+	s.t.Helper()
 	s.shop()
 	s.run("coracle", "supervise", "install", "--now", "--group", "shop")
+	s.opens()
+	s.crew()
+}
+
+// opens waits for the group, which comes in its order.
+func (s *scene) opens() {
+	s.t.Helper()
 	s.runs("shop-db-1", "shop-web-1")
 	s.inOrder("shop-db-1", "shop-migrate-1")
 	s.inOrder("shop-migrate-1", "shop-web-1")
@@ -481,6 +487,12 @@ func (s *scene) group() {
 		return code == 0
 	})
 	s.run("coracle", "supervise", "status", "--group", "shop")
+}
+
+// crew kills a group's process, which comes again, and takes the group away.
+func (s *scene) crew() {
+	t := s.t
+	t.Helper()
 	first := s.pid("shop-web-1")
 	crew := parent(parent(first))
 	if line := command(crew); !strings.Contains(line, "supervise run") || !strings.Contains(line, "--group") {
