@@ -254,7 +254,7 @@ func TestRungs(t *testing.T) {
 				"kill": killCase, "mounts": mountsCase, "crash": crash, "auto remove": autoRemove, "streams": streams,
 				"readonly": readonly, "config": configCase,
 				"pause": pauseCase, "policy": policyCase, "restart": restartCase, "rename": renameCase, "update": updateCase, "health": healthCase,
-				"watch": watchCase, "execs": execsCase, "boot": bootCase,
+				"watch": watchCase, "execs": execsCase, "boot": bootCase, "boot of a group": bootGroupCase,
 			} {
 				t.Run(name, func(t *testing.T) { f(t, &harness{Engine: h.open(), t: t, opt: h.opt}) })
 			}

@@ -478,15 +478,12 @@ func execsCase(t *testing.T, h *harness) {
 	}
 }
 
-// bootCase: another boot ID in the state, and no monitor.
-func bootCase(t *testing.T, h *harness) {
-	ctx := context.Background()
-	none, always := h.started(wanted{args: sh("sleep 1000")}), h.started(wanted{args: sh("sleep 1000"), host: policy("always", 0)})
-	stopped := h.started(wanted{args: sh(ticking), host: policy("unless-stopped", 0)})
-	if err := h.open().Stop(ctx, stopped, "", nil); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range []string{none, always} {
+// reboot kills the monitors of those that run, and makes it all the doings of
+// another boot.
+func (h *harness) reboot(run []string, rest ...string) {
+	t := h.t
+	t.Helper()
+	for _, id := range run {
 		c, err := h.store.Load(id)
 		if err != nil {
 			t.Fatal(err)
@@ -496,7 +493,7 @@ func bootCase(t *testing.T, h *harness) {
 			t.Fatal(err)
 		}
 	}
-	for _, id := range []string{none, always, stopped} {
+	for _, id := range append(run, rest...) {
 		c, err := h.store.Load(id)
 		if err != nil {
 			t.Fatal(err)
@@ -510,6 +507,79 @@ func bootCase(t *testing.T, h *harness) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// bootGroupCase: what a group waits for is waited for at boot, too.
+func bootGroupCase(t *testing.T, h *harness) {
+	member := func(service, after, policy, script, health string) string {
+		return h.started(wanted{name: "shop-" + service, args: sh(script), host: func(hc *container.HostConfig) {
+			hc.RestartPolicy.Name = container.RestartPolicyMode(policy)
+		}, cfg: func(c *container.Config) {
+			const prefix = "com.docker.compose."
+			c.Labels = map[string]string{prefix + "project": "shop", prefix + "service": service, prefix + "depends_on": after}
+			if health != "" {
+				c.Healthcheck = &container.HealthConfig{Test: []string{"CMD-SHELL", health}, Interval: 100 * time.Millisecond, Retries: 2}
+			}
+		}})
+	}
+	db := member("db", "", "always", "exec sleep 1000", "exit 0")
+	ill := member("ill", "", "always", "exec sleep 1000", "exit 1")
+	migrate := member("migrate", "db:service_healthy:false", "on-failure", "test -e /done && exit 0; echo >/done; exec sleep 1000", "")
+	web := member("web", "migrate:service_completed_successfully:true", "always", "exec sleep 1000", "")
+	sad := member("sad", "ill:service_healthy:true", "always", "exec sleep 1000", "")
+	all := []string{db, ill, migrate, web, sad}
+	defer func() {
+		for _, id := range all {
+			if err := h.open().Remove(context.Background(), id, true, true); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	h.reboot(all)
+	told := map[string]error{}
+	if err := Boot(context.Background(), h.open(), func(name string, err error) { told[name] = err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := told["shop-sad"]; err == nil || !strings.Contains(err.Error(), "dependency failed to start: container shop-ill is unhealthy") {
+		t.Errorf("what needs one that is not well: %v", err)
+	}
+	delete(told, "shop-sad")
+	for name, err := range told {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(told) != 4 || h.inspect(sad).State.Running {
+		t.Errorf("started: %v", told)
+	}
+	at := func(s string) time.Time {
+		when, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return when
+	}
+	d, m, w := h.inspect(db).State, h.inspect(migrate).State, h.inspect(web).State
+	if d.Health == nil || d.Health.Status != container.Healthy {
+		t.Errorf("%+v", d)
+	}
+	if early := at(m.StartedAt).Sub(at(d.StartedAt)); early < 100*time.Millisecond {
+		t.Errorf("migrate was started %v after db, before db was checked", early)
+	}
+	if m.Running || m.ExitCode != 0 || !at(w.StartedAt).After(at(m.FinishedAt)) {
+		t.Errorf("web was started at %s, migrate ended with %d at %s", w.StartedAt, m.ExitCode, m.FinishedAt)
+	}
+}
+
+// bootCase: another boot ID in the state, and no monitor.
+func bootCase(t *testing.T, h *harness) {
+	ctx := context.Background()
+	none, always := h.started(wanted{args: sh("sleep 1000")}), h.started(wanted{args: sh("sleep 1000"), host: policy("always", 0)})
+	stopped := h.started(wanted{args: sh(ticking), host: policy("unless-stopped", 0)})
+	if err := h.open().Stop(ctx, stopped, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	h.reboot([]string{none, always}, stopped)
 	if s := h.inspect(none).State; s.Status != "exited" || s.ExitCode != 255 {
 		t.Errorf("after a reboot: %+v", s)
 	}

@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -91,8 +92,18 @@ func TestBoot(t *testing.T) {
 		made("none", "no", nil),
 	}
 	var got []string
-	for _, c := range Boot(all, "new") {
-		got = append(got, c.Name)
+	after := map[string]map[string]string{}
+	for _, turn := range Boot(all, "new") {
+		got = append(got, turn.C.Name)
+		after[turn.C.Name] = turn.After
+	}
+	id := func(letter string) string { return strings.Repeat(letter, 64) }
+	for name, want := range map[string]map[string]string{
+		"xweb": {id("z"): Healthy}, "app": {id("d"): "", id("g"): ""}, "gateway": {}, "ydb": {},
+	} {
+		if !maps.Equal(after[name], want) {
+			t.Errorf("%s comes after %v, want %v", name, after[name], want)
+		}
 	}
 	if want := "zdb xweb ydb gateway database app forced"; strings.Join(got, " ") != want {
 		t.Errorf("%q, want %q", got, want)

@@ -15,7 +15,8 @@ func newBoot(t *tool) *verb {
 		Description: "One line for rc.local or an init script; there is no daemon that would do it. Containers\n" +
 			"with --restart always, with unless-stopped that nobody stopped, and with on-failure that\n" +
 			"ended by a failure are started, those that others need by their links, namespaces and groups\n" +
-			"first.\n" +
+			"first. One whose group has it wait for another's health, or end, waits for that, and holds\n" +
+			"up nobody else; the command ends with the last of them.\n" +
 			"One that has run in this boot already is let be, so the command may be given again.",
 	}
 	v.Action = func(c *cli.Context) error {
