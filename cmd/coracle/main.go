@@ -1,3 +1,9 @@
+// The runtime does not follow our own control group's CPU limit: each monitor would
+// keep its two files open and read them again and again, and none computes for long.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command coracle runs containers on any Linux: see package command.
 package main
 
