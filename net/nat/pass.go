@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 )
 
 // LetPass sees to it that what our tables let through is not dropped by the
@@ -18,7 +19,7 @@ func LetPass(f Firewall, n *Network) error {
 	}
 	v4, v6 := families(n.Subnets)
 	for six, want := range map[bool]bool{false: v4, true: v6} {
-		if !want || !drops(six) || passes(six, n.ID) {
+		if !want || settled(six, n.ID) {
 			continue
 		}
 		if err := (IPTables{}).Pass(n, six); err != nil {
@@ -28,27 +29,69 @@ func LetPass(f Firewall, n *Network) error {
 	return nil
 }
 
-// drops tells whether the host's FORWARD chain may drop: by its policy, or, for
-// iptables of the old kind, because it is there at all.
-func drops(v6 bool) bool {
+// settled tells whether the host's FORWARD chain lets pass what is the network's. It
+// may drop by its policy, or, for iptables of the old kind, because it is there at
+// all: that one only its program can read, once for each chain.
+func settled(v6 bool, id string) bool {
 	names, family := "/proc/net/ip_tables_names", nftables.TableFamilyIPv4
 	if v6 {
 		names, family = "/proc/net/ip6_tables_names", nftables.TableFamilyIPv6
 	}
 	if data, err := os.ReadFile(names); err == nil && strings.Contains("\n"+string(data), "\nfilter\n") {
-		return true
+		return passes(v6, id)
 	}
 	c, err := nftables.New()
 	if err != nil {
-		return false
+		return true
 	}
 	chains, err := c.ListChainsOfTableFamily(family)
 	if err != nil {
+		return true
+	}
+	f := filterTable{c: c, chains: map[string]*nftables.Chain{}}
+	for _, ch := range chains {
+		if ch.Table.Name == "filter" {
+			f.chains[ch.Name] = ch
+		}
+	}
+	forward := f.chains["FORWARD"]
+	if forward == nil || forward.Policy == nil || *forward.Policy != nftables.ChainPolicyDrop {
+		return true
+	}
+	return f.leads("FORWARD", top) && f.leads(top, networkChain(id)) && f.leads(top, passChain(id)) && f.filled(passChain(id))
+}
+
+// filterTable is iptables' table "filter" as nftables has it: the program of the
+// newer kind keeps its rules there.
+type filterTable struct {
+	c      *nftables.Conn
+	chains map[string]*nftables.Chain
+}
+
+func (f *filterTable) rules(chain string) []*nftables.Rule {
+	ch := f.chains[chain]
+	if ch == nil {
+		return nil
+	}
+	rules, err := f.c.GetRules(ch.Table, ch)
+	if err != nil {
+		return nil
+	}
+	return rules
+}
+
+func (f *filterTable) filled(chain string) bool { return len(f.rules(chain)) > 0 }
+
+// leads tells whether a rule of a chain jumps to another that is there.
+func (f *filterTable) leads(from, to string) bool {
+	if f.chains[to] == nil {
 		return false
 	}
-	for _, ch := range chains {
-		if ch.Table.Name == "filter" && ch.Name == "FORWARD" && ch.Policy != nil && *ch.Policy == nftables.ChainPolicyDrop {
-			return true
+	for _, r := range f.rules(from) {
+		for _, e := range r.Exprs {
+			if v, ok := e.(*expr.Verdict); ok && v.Kind == expr.VerdictJump && v.Chain == to {
+				return true
+			}
 		}
 	}
 	return false
