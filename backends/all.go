@@ -148,8 +148,9 @@ func wiringRungs() []Rung {
 			// With neither: ports are carried by a process of ours.
 			Concern: Wiring, Name: "bridge-forward", With: []string{"isolation=namespaces"},
 			Needs: bridge, NeedsAny: either,
-			Gives: "networks of containers by bridges, published ports carried by the monitor",
-			Lacks: []string{"a way out of the networks, the source address of who comes by a published port"},
+			Wants: []Want{{probe.NetPacket, "a way out of the networks"}},
+			Gives: "networks of containers by bridges, published ports and the way out carried by the monitor",
+			Lacks: []string{"the source address of who comes by a published port"},
 		},
 		{
 			Concern: Wiring, Name: "netstack", With: []string{"isolation=userns"},

@@ -74,6 +74,7 @@ func (m *Manager) Driver(rung string) (network.Driver, error) {
 		opt.Firewall = nat.IPTables{}
 		return bridge.New(opt), nil
 	case "bridge-forward":
+		opt.Out = m.out
 		return bridge.New(opt), nil
 	case "netstack":
 		return netstack.New(netstack.Options{Run: m.Store.Run()}), nil

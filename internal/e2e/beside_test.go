@@ -25,7 +25,8 @@ func shell(t *testing.T, lines string) string {
 // outside makes a network namespace that the test's host has a link to: what a
 // container reaches there, it reaches by the host's forwarding. 10.219.0.2 answers
 // echoes and has no route but to the host's 10.219.0.1.
-func outside(t *testing.T) {
+// It returns a process that is there.
+func outside(t *testing.T) int {
 	t.Helper()
 	far := exec.Command("unshare", "-n", "sleep", "600")
 	if err := far.Start(); err != nil {
@@ -45,6 +46,7 @@ nsenter -t $pid -n ip addr add 10.219.0.2/24 dev eth0
 nsenter -t $pid -n ip link set eth0 up
 nsenter -t $pid -n ip link set lo up`)
 	t.Cleanup(func() { exec.Command("ip", "link", "del", "out0").Run() })
+	return far.Process.Pid
 }
 
 func (m *machine) reachesOutside(when, container string) {

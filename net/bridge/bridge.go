@@ -1,13 +1,15 @@
 // Package bridge wires containers by veth pairs and a bridge for each network,
 // as Docker does, with package nat for the way out, isolation and published
 // ports. With no packet filter, published ports are carried by a process of
-// ours.
+// ours, and so is the way out, by whom the driver is given ([Options.Out]).
 package bridge
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strconv"
 
@@ -23,6 +25,18 @@ type Options struct {
 	Rung string
 	// Firewall is nil where there is none.
 	Firewall nat.Firewall
+	// Out carries what a container sends out of its network, where there is no
+	// packet filter that translates addresses; nil: there is no way out then.
+	Out func(Outward) (io.Closer, error)
+}
+
+// Outward is an endpoint with a way out. Wire gives its frames for others than its
+// network and takes frames for it, each behind a struct virtio_net_hdr.
+type Outward struct {
+	Network  *network.Network
+	Endpoint *network.Endpoint
+	MTU      int
+	Wire     *os.File
 }
 
 // Driver is the rungs bridge-nft, bridge-iptables and bridge-forward.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -26,7 +27,8 @@ type wiring struct {
 	mu      sync.Mutex
 	h       *netlink.Handle
 	pid     int
-	bridges map[string]int // index of the bridge, by network
+	bridges map[string]int       // index of the bridge, by network
+	outs    map[string]io.Closer // ways out that we carry, by endpoint
 	ports   ports
 	watch   *nat.Watcher
 	where   atomic.Pointer[netip.Addr] // where published ports lead
@@ -36,7 +38,7 @@ var _ network.Wiring = (*wiring)(nil)
 
 // Open raises the networks and takes the ports.
 func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, not []network.Cannot, err error) {
-	w := &wiring{d: d, s: s, bridges: map[string]int{}}
+	w := &wiring{d: d, s: s, bridges: map[string]int{}, outs: map[string]io.Closer{}}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -68,6 +70,12 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, 
 // lacks says what goes without a packet filter.
 func (d *Driver) lacks(n *network.Network) []network.Cannot {
 	if d.opt.Firewall != nil || n.Internal {
+		return nil
+	}
+	if d.opt.Out != nil {
+		if !option(n, optMasq, true) {
+			return []network.Cannot{{What: "--opt " + optMasq + "=false", Why: "without a packet filter the way out is by sockets of the host"}}
+		}
 		return nil
 	}
 	return []network.Cannot{{What: "network " + n.Name, Why: "this kernel has no packet filter for us: no way out of the network"}}
@@ -115,7 +123,7 @@ func (w *wiring) plug(ep *network.Endpoint) error {
 		// the bridge.
 		w.h.LinkSetHairpin(link, true)
 	}
-	return nil
+	return w.wayOut(n, ep, link)
 }
 
 // Inside says how the inner ends are configured.
@@ -192,6 +200,7 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 	}
 	if err != nil {
 		w.forget(ep)
+		w.noWayOut(ep)
 		down(w.h, ep.Outer)
 	}
 	return err
@@ -206,6 +215,7 @@ func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do networ
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.forget(ep)
+	w.noWayOut(ep)
 	err := down(w.h, ep.Outer)
 	what := &isolate.Net{NoRoutes: []string{"4", "6"}}
 	w.routes(what)
@@ -251,6 +261,7 @@ func (w *wiring) Close() error {
 		return nil
 	}
 	for _, ep := range w.s.Endpoints {
+		w.noWayOut(ep)
 		shut(w.h, ep.Outer)
 	}
 	w.h.Close()

@@ -152,7 +152,7 @@ func (g *gateway) target(a netip.Addr) (netip.Addr, bool) {
 		ep.IPv4.IsValid() && ep.IPv4.Contains(a), ep.IPv6.IsValid() && ep.IPv6.Contains(a):
 		return a, false
 	}
-	return a, true
+	return a, g.p.refuse == nil || !g.p.refuse(a)
 }
 
 // hostAddr is an address by which others reach the host.

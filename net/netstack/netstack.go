@@ -20,7 +20,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -230,9 +229,7 @@ func (w *wiring) Opened(files map[string]*os.File) error {
 }
 
 func (w *wiring) begin(files map[string]*os.File) error {
-	// A monitor's collector is set to keep its heap small; here it would run all
-	// the time.
-	debug.SetGCPercent(100)
+	busy()
 	for _, ep := range w.s.Endpoints {
 		if w.ports[ep.NetworkID] != nil {
 			continue

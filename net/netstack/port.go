@@ -26,6 +26,10 @@ type port struct {
 	icc  bool // containers of the network may reach each other
 	// self is the host, as containers reach it by the gateway's address.
 	self func(v6 bool) (netip.Addr, bool)
+	// outOnly: what comes is for the way out, and no other of the network is
+	// spoken to from here (Out).
+	outOnly bool
+	refuse  func(netip.Addr) bool
 
 	mu  sync.Mutex
 	out *gateway // made when it is first needed
@@ -139,6 +143,13 @@ func (p *port) fromTap() {
 func (p *port) take(b []byte) {
 	f := frame(b[vnetLen:])
 	if !honest(f, p.ep) {
+		return
+	}
+	if p.outOnly {
+		busy()
+		if out := p.gateway(); out != nil {
+			out.input(f)
+		}
 		return
 	}
 	switch f.kind() {

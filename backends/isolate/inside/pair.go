@@ -10,6 +10,7 @@ import (
 	"coracle/backends/isolate"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -109,15 +110,18 @@ func farEnd(name string, t isolate.NetTap) (int, error) {
 			return -1, err
 		}
 	}
-	return packetSocket(t, link.Attrs().Index)
+	return PacketSocket(link.Attrs().Index, t.VNetHdr, nil)
 }
 
-func packetSocket(t isolate.NetTap, index int) (fd int, err error) {
+// PacketSocket opens a packet socket on the interface of an index: what comes in
+// there, whole frames, that filter lets through; what is written goes out. vnet
+// asks for a struct virtio_net_hdr before each frame.
+func PacketSocket(index int, vnet bool, filter []bpf.RawInstruction) (fd int, err error) {
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if t.VNetHdr {
+	if vnet {
 		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 			unix.Close(fd)
 			return -1, os.NewSyscallError("setsockopt PACKET_VNET_HDR", err)
@@ -128,6 +132,17 @@ func packetSocket(t isolate.NetTap, index int) (fd int, err error) {
 	for opt, force := range map[int]int{unix.SO_RCVBUF: unix.SO_RCVBUFFORCE, unix.SO_SNDBUF: unix.SO_SNDBUFFORCE} {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, socketBuffer) != nil {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, socketBuffer)
+		}
+	}
+	if len(filter) > 0 {
+		prog := make([]unix.SockFilter, len(filter))
+		for i, f := range filter {
+			prog[i] = unix.SockFilter{Code: f.Op, Jt: f.Jt, Jf: f.Jf, K: f.K}
+		}
+		err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
+		if err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("setsockopt SO_ATTACH_FILTER", err)
 		}
 	}
 	every := binary.NativeEndian.Uint16([]byte{unix.ETH_P_ALL >> 8, unix.ETH_P_ALL}) // in network byte order
