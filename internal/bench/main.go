@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -22,9 +24,13 @@ import (
 func main() {
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
-	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life, groups or pulls")
+	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life, groups, pulls or bridges")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
+	if os.Getenv(apart) == "" {
+		fmt.Fprintln(os.Stderr, "bench:", again())
+		os.Exit(1)
+	}
 	b := &bench{coracle: abs(*coracle), tree: abs(*tree), rounds: *rounds, only: *only}
 	err := b.run()
 	b.cleanup()
@@ -33,6 +39,27 @@ func main() {
 		os.Exit(1)
 	}
 	b.print()
+}
+
+// apart says that this process has a network namespace of its own.
+const apart = "CORACLE_BENCH_APART"
+
+// again becomes this program in a network namespace of its own: there Docker and
+// coracle make bridges and rules as anywhere, and all of it ends with it.
+func again() error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: docker, runc and the copies of a root filesystem do")
+	}
+	path, err := exec.LookPath("unshare")
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	argv := append([]string{"unshare", "--net", "sh", "-c", `ip link set lo up && exec "$@"`, "sh", self}, os.Args[1:]...)
+	return syscall.Exec(path, argv, append(os.Environ(), apart+"=1"))
 }
 
 func abs(path string) string {
@@ -59,9 +86,6 @@ type bench struct {
 type row struct{ what, ours, peer, theirs, ratio string }
 
 func (b *bench) run() error {
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("needs root: docker, runc and the copies of a root filesystem do")
-	}
 	var err error
 	if b.dir, err = os.MkdirTemp("", "coracle-bench-"); err != nil {
 		return err
@@ -74,7 +98,8 @@ func (b *bench) run() error {
 		return fmt.Errorf("%w (make test makes it)", err)
 	}
 	groupsOf := func() error { return groups(b) }
-	if part := map[string]func() error{"life": b.life, "groups": groupsOf, "pulls": b.pulls}[b.only]; part != nil {
+	bridged := func() error { return bridges(b) }
+	if part := map[string]func() error{"life": b.life, "groups": groupsOf, "pulls": b.pulls, "bridges": bridged}[b.only]; part != nil {
 		for _, step := range []func() error{b.prepare, b.startDocker, part} {
 			if err := step(); err != nil {
 				return err
@@ -82,7 +107,7 @@ func (b *bench) run() error {
 		}
 		return nil
 	}
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, b.wiring} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, bridged, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ func (b *bench) startDocker() error {
 	}
 	os.Setenv("DOCKER_HOST", "unix://"+b.dir+"/docker.sock")
 	d := exec.Command("dockerd", "--data-root", b.dir+"/docker", "--exec-root", b.dir+"/docker-run",
-		"--host", os.Getenv("DOCKER_HOST"), "--pidfile", b.dir+"/docker.pid", "--bridge", "none", "--iptables=false", "--ip6tables=false")
+		"--host", os.Getenv("DOCKER_HOST"), "--pidfile", b.dir+"/docker.pid")
 	log, err := os.Create(b.dir + "/docker.log")
 	if err != nil {
 		return err

@@ -74,13 +74,7 @@ func slirpNet(slirp string) (pid int, end func(), err error) {
 	}
 	end = func() { holder.Process.Kill(); holder.Wait() }
 	pid = holder.Process.Pid
-	for range 100 { // until it has left ours
-		own, _ := os.Readlink("/proc/self/ns/net")
-		if its, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err == nil && its != own {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	entered(pid)
 	r, w, err := os.Pipe()
 	if err != nil {
 		end()
@@ -104,4 +98,15 @@ func slirpNet(slirp string) (pid int, end func(), err error) {
 		return 0, nil, fmt.Errorf("slirp4netns: %s", said.String())
 	}
 	return pid, end, nil
+}
+
+// entered waits until a process has left our network namespace.
+func entered(pid int) {
+	own, _ := os.Readlink("/proc/self/ns/net")
+	for range 100 {
+		if its, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/net"); err == nil && its != own {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
