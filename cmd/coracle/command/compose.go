@@ -69,7 +69,7 @@ func composer(t *tool) *compose.Tool {
 		In: t.In, Out: t.Out, Err: t.Err, Engine: t.engine, Warn: t.warn,
 		Options: func() engine.Options { return t.options },
 		Streams: func(a compose.Attachment) (engine.Streams, func(), error) {
-			return t.streams(attachment{a.Stdin, a.Stdout, a.Stderr, a.Terminal, a.Signals, a.Keys})
+			return t.streams(attachment{a.Stdin, a.Stdout, a.Stderr, a.Terminal, proxied(a.Signals), a.Keys})
 		},
 		Scripting:     strings.HasPrefix(t.spelling, "group "),
 		Interruptible: interruptible, Display: display, Side: side,

@@ -58,7 +58,7 @@ func (t *tool) exec(c *cli.Context, v *verb) error {
 	restore := func() {}
 	if !detach {
 		if s, restore, err = t.streams(attachment{
-			stdin: req.AttachStdin, stdout: true, stderr: true, terminal: req.Tty, signals: true, keys: keys,
+			stdin: req.AttachStdin, stdout: true, stderr: true, terminal: req.Tty, signals: common(), keys: keys,
 		}); err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func (t *tool) runContainer(c *cli.Context, v *verb) error {
 	}
 	s, restore, err := t.streams(attachment{
 		stdin: o.Config.AttachStdin, stdout: o.Config.AttachStdout, stderr: o.Config.AttachStderr,
-		terminal: o.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+		terminal: o.Config.Tty, signals: proxied(c.Bool("sig-proxy")), keys: keys,
 	})
 	if err != nil {
 		return err

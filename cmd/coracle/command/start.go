@@ -50,7 +50,7 @@ func (t *tool) startAttached(c *cli.Context, v *verb) error {
 	}
 	a := attachment{
 		stdin:  c.Bool("interactive") && info.Config.OpenStdin,
-		stdout: true, stderr: true, terminal: info.Config.Tty, signals: true, keys: keys,
+		stdout: true, stderr: true, terminal: info.Config.Tty, signals: proxied(true), keys: keys,
 	}
 	if err := t.checkTerminal(a.stdin, a.terminal); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (t *tool) attach(c *cli.Context, v *verb) error {
 	}
 	a := attachment{
 		stdin:  info.Config.OpenStdin && !c.Bool("no-stdin"),
-		stdout: true, stderr: true, terminal: info.Config.Tty, signals: c.Bool("sig-proxy"), keys: keys,
+		stdout: true, stderr: true, terminal: info.Config.Tty, signals: proxied(c.Bool("sig-proxy")), keys: keys,
 	}
 	if err := t.checkTerminal(a.stdin, a.terminal); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -18,7 +19,7 @@ import (
 type attachment struct {
 	stdin, stdout, stderr bool
 	terminal              bool // the container has one
-	signals               bool // pass them on
+	signals               []os.Signal // passed on
 	keys                  []byte
 }
 
@@ -142,17 +143,13 @@ func (r *rawTerminal) again() {
 	}
 }
 
-// forward catches what is to be passed on. Without all, only a change of the
-// terminal's size is.
-func forward(all, terminal bool, raw *rawTerminal) (<-chan os.Signal, func()) {
+// forward catches what is to be passed on, and changes of the terminal's size.
+func forward(signals []os.Signal, terminal bool, raw *rawTerminal) (<-chan os.Signal, func()) {
 	// A burst of signals must not be lost while the container starts.
 	in, out, done := make(chan os.Signal, 128), make(chan os.Signal, 128), make(chan struct{})
-	var catch []os.Signal
+	catch := signals
 	if terminal {
 		catch = append(catch, syscall.SIGWINCH, syscall.SIGCONT)
-	}
-	if all {
-		catch = append(catch, proxied()...)
 	}
 	if len(catch) == 0 {
 		return nil, func() {}
@@ -177,15 +174,25 @@ func forward(all, terminal bool, raw *rawTerminal) (<-chan os.Signal, func()) {
 		}
 	}()
 	return out, func() {
-		signal.Stop(in)
 		close(done)
+		// Nobody waits for it: the runtime switches threads for each signal, half
+		// a millisecond for all, and we are about to end.
+		go signal.Stop(in)
 	}
 }
 
+// common are those that people and supervisors send. An exec passes no others on,
+// Docker's CLI none at all: each costs its share of the start.
+func common() []os.Signal {
+	return heard(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
+}
+
 // proxied are all signals but those that tell of our own children, pipes and
-// job control, those that Go's runtime sends itself, and those that our caller
-// had us ignore (nohup, a shell's background job).
-func proxied() []os.Signal {
+// job control, and those that Go's runtime sends itself; none unless asked for.
+func proxied(asked bool) []os.Signal {
+	if !asked {
+		return nil
+	}
 	var all []os.Signal
 	for n := syscall.Signal(1); n <= 64; n++ {
 		switch n {
@@ -193,9 +200,13 @@ func proxied() []os.Signal {
 			syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGPROF, syscall.SIGWINCH, 32, 33, 34:
 			continue
 		}
-		if !signal.Ignored(n) {
-			all = append(all, n)
-		}
+		all = append(all, n)
 	}
-	return all
+	return heard(all...)
+}
+
+// heard are those of list that our caller has not had us ignore (nohup, a shell's
+// background job).
+func heard(list ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(list, signal.Ignored)
 }

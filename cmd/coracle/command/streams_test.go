@@ -80,7 +80,7 @@ func TestPlainInputIsLeftAlone(t *testing.T) {
 }
 
 func TestSignalsAreForwarded(t *testing.T) {
-	out, stop := forward(true, false, nil)
+	out, stop := forward(proxied(true), false, nil)
 	defer stop()
 	for _, sig := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM, 40} {
 		if err := syscall.Kill(os.Getpid(), sig); err != nil {
@@ -95,13 +95,13 @@ func TestSignalsAreForwarded(t *testing.T) {
 			t.Fatalf("signal %d does not arrive", sig)
 		}
 	}
-	for _, sig := range proxied() {
+	for _, sig := range proxied(true) {
 		switch sig {
 		case syscall.SIGCHLD, syscall.SIGPIPE, syscall.SIGURG, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGWINCH:
 			t.Errorf("%v is passed on", sig)
 		}
 	}
-	if out, stop := forward(false, false, nil); out != nil {
+	if out, stop := forward(nil, false, nil); out != nil {
 		t.Error("signals are caught that are not passed on")
 		stop()
 	}
@@ -111,7 +111,7 @@ func TestSignalsAreForwarded(t *testing.T) {
 // container's.
 func TestIgnoredStaysIgnored(t *testing.T) {
 	if os.Getenv("CORACLE_TEST_NOHUP") != "" {
-		for _, sig := range proxied() {
+		for _, sig := range proxied(true) {
 			if sig == syscall.SIGHUP {
 				t.Error("SIGHUP is passed on under nohup")
 			}

@@ -70,7 +70,7 @@ func superviseGroup(t *tool, c *cli.Context, v *verb) error {
 	if err != nil {
 		return err
 	}
-	signals, stop := forward(true, false, nil)
+	signals, stop := forward(proxied(true), false, nil)
 	defer stop()
 	code, err := crew.Run(signals)
 	h.Ended(code)

@@ -66,7 +66,7 @@ func superviseHere(t *tool, c *cli.Context, v *verb) error {
 	if err := heralded(c.Context, eng, ref, h); err != nil {
 		return err
 	}
-	s, restore, err := t.streams(attachment{stdout: true, stderr: true, signals: true})
+	s, restore, err := t.streams(attachment{stdout: true, stderr: true, signals: proxied(true)})
 	if err != nil {
 		return err
 	}
