@@ -17,7 +17,10 @@ EPOCH    := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/nul
 DATE     := $(shell date -u -d @$(EPOCH) +%Y-%m-%dT%H:%M:%SZ)
 # urfave_cli_no_docs leaves out a Markdown renderer that costs 0.3 ms at every start.
 TAGS     := urfave_cli_no_docs
-LDFLAGS  := -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/internal/version.Commit=$(COMMIT) -X coracle/internal/version.Date=$(DATE)
+# The product, and not the tests, has -checklinkname=0 and the tag that goes with it:
+# internal/sys/rest_linkname.go.
+BINTAGS  := $(TAGS),coracle_linkname
+LDFLAGS  := -checklinkname=0 -s -w -X coracle/internal/version.Version=$(VERSION) -X coracle/internal/version.Commit=$(COMMIT) -X coracle/internal/version.Date=$(DATE)
 GOFILES  := $(shell git ls-files '*.go' 2>/dev/null)
 
 # Kernels of testkernel/kernels/kernels.tsv, joined by commas, and which packages
@@ -38,7 +41,7 @@ all: $(BIN)
 
 $(BIN): FORCE
 	@$(GO) run ./internal/slim $(dir $(OVERLAY))
-	$(GO) build -trimpath -overlay $(OVERLAY) -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/coracle
+	$(GO) build -trimpath -overlay $(OVERLAY) -tags $(BINTAGS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/coracle
 
 demo: $(BIN)
 	@./internal/demo/demo.sh $(abspath $(BIN))
@@ -89,7 +92,7 @@ test-inits-ci: $(BIN)
 	CORACLE=$(abspath $(BIN)) CORACLE_INITS=systemd $(GO) test -v -tags $(TAGS) -count=1 -timeout 30m -run '^TestSystemd$$' ./internal/inits
 
 dist:
-	$(GO) run ./crossbuild -dir dist -twice -version '$(VERSION)' -epoch $(EPOCH) -tags $(TAGS) -ldflags '$(LDFLAGS)'
+	$(GO) run ./crossbuild -dir dist -twice -version '$(VERSION)' -epoch $(EPOCH) -tags $(BINTAGS) -ldflags '$(LDFLAGS)'
 
 clean:
 	rm -rf bin dist build

@@ -103,6 +103,7 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 		proc.abandon()
 		return nil, err
 	}
+	sys.Rest() // from now on we wait
 	return proc, nil
 }
 

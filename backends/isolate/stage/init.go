@@ -20,6 +20,7 @@ import (
 func initMain(path string, c *Config, env []string) error {
 	// The stage runs without a collector; an init stays.
 	debug.SetGCPercent(100)
+	sys.Rest()
 	in := agent.NewInit()
 	attr := &syscall.ProcAttr{
 		Env: env, Files: []uintptr{0, 1, 2},
@@ -38,6 +39,7 @@ func initMain(path string, c *Config, env []string) error {
 // program's own second stage, and one for each client.
 func agentMain(c *Config) error {
 	debug.SetGCPercent(50)
+	sys.Rest()
 	unix.CloseOnExec(socket + 1)
 	// Our binary is found from here by a name that no mount over /proc changes.
 	if err := unix.Chdir("/proc"); err != nil {
