@@ -18,7 +18,7 @@ import (
 // attachment says which of our streams a container gets.
 type attachment struct {
 	stdin, stdout, stderr bool
-	terminal              bool // the container has one
+	terminal              bool        // the container has one
 	signals               []os.Signal // passed on
 	keys                  []byte
 }
