@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"coracle/engine"
 
@@ -147,7 +148,14 @@ func (r *rawTerminal) again() {
 func forward(signals []os.Signal, terminal bool, raw *rawTerminal) (<-chan os.Signal, func()) {
 	// A burst of signals must not be lost while the container starts.
 	in, out, done := make(chan os.Signal, 128), make(chan os.Signal, 128), make(chan struct{})
-	catch := signals
+	var catch, later []os.Signal
+	for _, sig := range signals {
+		if slices.Contains(often, sig) {
+			catch = append(catch, sig)
+		} else {
+			later = append(later, sig)
+		}
+	}
 	if terminal {
 		catch = append(catch, syscall.SIGWINCH, syscall.SIGCONT)
 	}
@@ -156,10 +164,16 @@ func forward(signals []os.Signal, terminal bool, raw *rawTerminal) (<-chan os.Si
 	}
 	signal.Notify(in, catch...)
 	go func() {
+		soon := time.NewTimer(settleIn)
+		defer soon.Stop()
 		for {
 			select {
 			case <-done:
 				return
+			case <-soon.C:
+				if len(later) > 0 {
+					signal.Notify(in, later...)
+				}
 			case sig := <-in:
 				if sig == syscall.SIGCONT && terminal {
 					raw.again()
@@ -181,8 +195,14 @@ func forward(signals []os.Signal, terminal bool, raw *rawTerminal) (<-chan os.Si
 	}
 }
 
-// common are those that people and supervisors send. An exec passes no others on,
-// Docker's CLI none at all: each costs its share of the start.
+// often are those that people, shells and supervisors send. The others of a run are
+// caught a little later: Go's runtime switches threads twice for each, a millisecond
+// for all of them.
+var often = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTSTP, syscall.SIGCONT}
+
+const settleIn = 50 * time.Millisecond
+
+// common are what an exec passes on; Docker's CLI passes none at all.
 func common() []os.Signal {
 	return heard(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,6 +84,9 @@ func TestSignalsAreForwarded(t *testing.T) {
 	out, stop := forward(proxied(true), false, nil)
 	defer stop()
 	for _, sig := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGTERM, 40} {
+		if !slices.Contains(often, os.Signal(sig)) {
+			time.Sleep(10 * settleIn)
+		}
 		if err := syscall.Kill(os.Getpid(), sig); err != nil {
 			t.Fatal(err)
 		}
