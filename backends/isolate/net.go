@@ -72,6 +72,10 @@ type NetSocket struct {
 	Name    string // "dns-udp"
 	Network string // "udp" or "tcp"
 	Addr    string // "127.0.0.11:53"
+	// Led leaves the port of Addr to the container: the socket has another one, to
+	// which the namespace's own packet filter leads what is for Addr. Where it has
+	// none, the socket is bound to Addr itself.
+	Led bool
 }
 
 // NetSysctl is one file below /proc/sys/net.

@@ -16,6 +16,7 @@ import (
 	"coracle/engine/record"
 	"coracle/net/network"
 	"coracle/net/objects"
+	"coracle/probe"
 
 	dnetwork "github.com/moby/moby/api/types/network"
 )
@@ -243,9 +244,11 @@ func (r *Run) Wire(pid int) (*isolate.Net, error) {
 	}
 	n.Sysctls = append(n.Sysctls, sysctls(r.c)...)
 	if r.served() {
+		// The port is left to a name server of the container's own, if that can be.
+		led := r.s.UserNS || r.m.Report.Has(probe.NFTables)
 		n.Sockets = append(n.Sockets,
-			isolate.NetSocket{Name: dnsUDP, Network: "udp", Addr: nameServer + ":53"},
-			isolate.NetSocket{Name: dnsTCP, Network: "tcp", Addr: nameServer + ":53"})
+			isolate.NetSocket{Name: dnsUDP, Network: "udp", Addr: nameServer + ":53", Led: led},
+			isolate.NetSocket{Name: dnsTCP, Network: "tcp", Addr: nameServer + ":53", Led: led})
 	}
 	return n, nil
 }

@@ -242,6 +242,25 @@ func wiringNames(t *testing.T, m *machine) {
 		t.Errorf("%s containers on the network", got)
 	}
 	m.fails(1, "active endpoints", "network", "rm", "front")
+	wiringOwnServer(t, m)
+}
+
+// wiringOwnServer: a name server of the container's own may listen on port 53 of all
+// addresses, as with Docker, and ours answers beside it.
+func wiringOwnServer(t *testing.T, m *machine) {
+	if m.uid == 0 {
+		probetest.Need(t, probe.NFTables)
+	}
+	m.run("server", []string{"--network", "front"}, "box", "sh", "-c", "mkdir /w; echo own > /w/index.html; nc -u -l -p 53 & exec httpd -f -p 53 -h /w")
+	m.gets("client", "http://server:53/", "own")
+	m.gets("server", "http://web1/", "web1")
+	until(t, "what was sent by UDP", func() bool {
+		m.ok("exec", "client", "sh", "-c", "echo question | nc -u -w 1 server 53")
+		return strings.Contains(m.ok("logs", "server"), "question")
+	})
+	if got := m.ok("exec", "server", "sh", "-c", "nslookup web1"); !strings.Contains(got, m.address("web1", "front")) {
+		t.Errorf("nslookup beside another server: %s", got)
+	}
 }
 
 func wiringIsolation(t *testing.T, m *machine) {

@@ -39,12 +39,11 @@ func Do(n *isolate.Net) (names []string, fds []int, err error) {
 	if err := links(n); err != nil {
 		return names, fds, err
 	}
+	if fds, err = sockets(n.Sockets, fds); err != nil {
+		return names, fds, err
+	}
 	for _, s := range n.Sockets {
-		fd, err := socket(s)
-		if err != nil {
-			return names, fds, fmt.Errorf("listen on %s/%s: %w", s.Addr, s.Network, err)
-		}
-		names, fds = append(names, s.Name), append(fds, fd)
+		names = append(names, s.Name)
 	}
 	return names, fds, nil
 }

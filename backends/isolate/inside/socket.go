@@ -39,11 +39,7 @@ const backlog = 128
 
 // socket opens, binds and listens. Others may bind the same port on all
 // addresses beside it where they allow it too: a name server in the container.
-func socket(s isolate.NetSocket) (fd int, err error) {
-	at, err := netip.ParseAddrPort(s.Addr)
-	if err != nil {
-		return -1, err
-	}
+func socket(network string, at netip.AddrPort) (fd int, err error) {
 	family, kind := unix.AF_INET, unix.SOCK_STREAM
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
 	if at.Addr().Is6() {
@@ -51,7 +47,7 @@ func socket(s isolate.NetSocket) (fd int, err error) {
 	} else {
 		sa = &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}
 	}
-	if s.Network == "udp" {
+	if network == "udp" {
 		kind = unix.SOCK_DGRAM
 	}
 	if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
