@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"coracle/backends/isolate/inside"
 	"coracle/backends/isolate/stage"
 	"coracle/cmd/coracle/command"
 	"coracle/cmd/coracle/compose"
@@ -30,6 +31,8 @@ func main() {
 	case stage.Name:
 		stage.Main()
 		return
+	case inside.Name:
+		os.Exit(inside.Main())
 	case engine.MonitorName:
 		os.Exit(engine.MonitorMain(os.Args))
 	case engine.FileOpName:

@@ -60,9 +60,9 @@ func (r *Run) Running(pid int) error {
 	if r == nil {
 		return nil
 	}
-	r.do = func(_ context.Context, n *isolate.Net) (map[string]*os.File, error) {
-		if r.s.UserNS {
-			return nil, &Unavailable{errors.New("a running container in a user namespace cannot be wired otherwise")}
+	r.do = func(ctx context.Context, n *isolate.Net) (map[string]*os.File, error) {
+		if r.s.UserNS && os.Geteuid() != 0 {
+			return inside.Joined(ctx, pid, n)
 		}
 		return inside.In(pid, n)
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // In does it in the network namespace of process pid, by a thread that ends
-// with it. It needs setns(2) and root; a user namespace cannot be joined so,
-// because a Go program has several threads.
+// with it. It needs setns(2) and root; a user namespace cannot be joined so
+// ([Joined]).
 func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
 	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
 	if errors.Is(err, os.ErrNotExist) {
