@@ -242,11 +242,22 @@ func (m *Manager) sweepDir(files []File) error {
 		return err
 	}
 	for _, sub := range []string{"supervise", "event", "log/supervise", "log/event"} {
-		if err := os.RemoveAll(filepath.Join(dir, sub)); err != nil {
+		if err := removeBusy(filepath.Join(dir, sub)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removeBusy removes a directory into which somebody who is just ending still
+// writes: a supervisor that was told to let go.
+func removeBusy(dir string) error {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := os.RemoveAll(dir)
+		if !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // Installed is a unit of ours that a machine has.

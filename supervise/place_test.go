@@ -2,11 +2,13 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func place(t *testing.T) (*Place, *[]string) {
@@ -231,5 +233,35 @@ func TestDetectImage(t *testing.T) {
 	f, err := Detect(root, "")
 	if err != nil || conf(f.Site, "coracle-web") != "/etc/supervisord.d/coracle-web.ini" {
 		t.Errorf("%+v %v", f, err)
+	}
+}
+
+// TestRemoveBusy removes a directory while somebody makes files in it, who ends
+// some time after.
+func TestRemoveBusy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "supervise")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+			os.Mkdir(dir, 0o700)
+			for i := range 200 {
+				os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600)
+			}
+		}
+		os.RemoveAll(dir)
+	}()
+	for {
+		if err := removeBusy(dir); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
 	}
 }
