@@ -74,6 +74,8 @@ type UpOptions struct {
 	act.UpOptions
 	Pull  string         // "" is each service's own policy
 	Scale map[string]int // by service
+	// IgnoreOrphans: nothing is said of containers of services that are gone.
+	IgnoreOrphans bool
 }
 
 // Prepared is a plan with what it was made from.
@@ -116,7 +118,7 @@ func (s *Session) Plan(ctx context.Context, p *load.Project, o UpOptions) (*Prep
 			return nil, err
 		}
 	}
-	if len(pl.Ignored) > 0 {
+	if len(pl.Ignored) > 0 && !o.IgnoreOrphans {
 		s.warn("Found orphan containers ([%s]) for this project. If you removed or renamed this service in your compose file, you can run this command with the --remove-orphans flag to clean it up.", strings.Join(pl.Ignored, " "))
 	}
 	o.UpOptions.Warn = s.Warn

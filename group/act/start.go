@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"coracle/engine"
@@ -20,7 +21,7 @@ type Group struct {
 	Project *load.Project // nil: a group without files
 	Live    map[string][]*plan.Container
 	Anew    map[string]bool // IDs of those that are stopped before they start
-	Only    map[string]bool // IDs of those that start, the others are waited for; nil: all
+	Only    map[string]bool // IDs of those that start, the others are left alone; nil: all
 	Timeout *int
 	// Started is told of each container that was started; it may be nil.
 	Started func(c *plan.Container, begin time.Time)
@@ -131,6 +132,9 @@ func (g *Group) Dependencies(ctx context.Context, name string, deps types.Depend
 			return nil // the order saw to it
 		}
 		live := g.Live[dep]
+		if g.Only != nil && !slices.ContainsFunc(live, func(c *plan.Container) bool { return g.Only[c.ID] }) {
+			return nil // it was left alone, as it is
+		}
 		if len(live) == 0 {
 			if d.Required {
 				return fmt.Errorf("%s is missing dependency %s", name, dep)

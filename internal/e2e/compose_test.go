@@ -221,7 +221,7 @@ func (p *played) look() {
 	})
 }
 
-// restartedAlone: what it depends on is waited for, and not restarted.
+// restartedAlone: what it depends on is not restarted.
 func restartedAlone(p *played) {
 	before := p.ok("inspect", "-f", "{{.State.StartedAt}}", "e2e-health-db-1")
 	p.ok(p.compose("restart", "web")...)

@@ -36,9 +36,14 @@ type coded struct {
 
 func (c coded) Unwrap() error { return c.error }
 
-// usage is a flag that cannot be understood: 125, as Docker's CLI has it.
+// usage is a flag that cannot be understood: 125, as Docker's CLI has it, and 1 as
+// docker compose has it.
 func usage(spelling string, err error) error {
-	return &usageError{spelling, err, 125}
+	code := 125
+	if spelling == "compose" || strings.HasPrefix(spelling, "compose ") {
+		code = 1
+	}
+	return &usageError{spelling, err, code}
 }
 
 // badValue is a flag whose value cannot be understood.

@@ -168,6 +168,9 @@ func renderConfig(t *Tool, c *cli.Context) error {
 		if err := p.Select(c.Args().Slice(), true); err != nil {
 			return err
 		}
+		if !t.project.All {
+			p.Project = p.WithoutUnnecessaryResources()
+		}
 		if c.Bool("resolve-image-digests") || c.Bool("lock-image-digests") {
 			if err := pinImages(t, c, p); err != nil {
 				return err

@@ -188,6 +188,7 @@ func composeImages(t *Tool, c *cli.Context) error {
 			Table: "{{.ContainerName}}\t{{.Repository}}\t{{.Tag}}\t{{.Platform}}\t{{.Short}}\t{{.Bytes}}\t{{.Created}}",
 			Header: format.Header{"ContainerName": "CONTAINER", "Repository": "REPOSITORY", "Tag": "TAG", "Platform": "PLATFORM",
 				"Short": "IMAGE ID", "Bytes": "SIZE", "Created": "CREATED"},
+			Width: 20,
 		}
 		rows := make([]usedRow, len(list))
 		for i, u := range list {
@@ -222,7 +223,13 @@ func newPort(t *Tool) *Verb {
 					return nil
 				}
 			}
-			return fmt.Errorf("no port %d/%s for container %s", port, c.String("protocol"), k.Name)
+			var has []string
+			for _, p := range k.Summary.Ports {
+				if p.PublicPort != 0 {
+					has = append(has, fmt.Sprintf("%d/%s", p.PublicPort, p.Type))
+				}
+			}
+			return fmt.Errorf("no port %d/%s for container %s: %s", port, c.String("protocol"), k.Name, strings.Join(has, ", "))
 		},
 		opts.Number("index", "", "Index of the container if service has multiple replicas"), proto)
 }

@@ -8,8 +8,6 @@ func Lacks(verb, flag string) string {
 		return "nothing is built: name an image that is"
 	case "watch":
 		return "nothing is watched"
-	case "menu":
-		return "there is no menu"
 	case "models":
 		return "no model is run"
 	}

@@ -129,6 +129,11 @@ func newRestart(t *Tool) *Verb {
 		func(c *cli.Context, v *Verb) error {
 			return changed(c, t, "Restarting", false, func(ctx context.Context, x *sight) error {
 				list := x.list
+				for _, name := range c.Args().Slice() {
+					if len(x.state.Of(name)) == 0 {
+						return fmt.Errorf("no such service: %s", name)
+					}
+				}
 				if !c.Bool("no-deps") {
 					list = x.dependent(list)
 				}
@@ -180,6 +185,11 @@ func newKill(t *Tool) *Verb {
 				}
 				if !c.Bool("remove-orphans") {
 					x.list = slices.DeleteFunc(x.list, x.orphan)
+				}
+				if len(x.list) == 0 {
+					x.done()
+					fmt.Fprintln(t.Err, "no container to kill")
+					return nil
 				}
 				return x.running("Killing", "Killed", func(c2 *plan.Container) error { return eng.Kill(ctx, c2.ID, c.String("signal")) })
 			})

@@ -84,12 +84,17 @@ func composePs(t *Tool, c *cli.Context) error {
 	}
 	for i, k := range shown {
 		code := 0
-		if !k.Running() && k.State != container.StateCreated {
-			if full, err := eng.Inspect(c.Context, k.ID, false); err == nil {
+		row := *k.Summary
+		// A listing tells neither the exit code nor, but in words, the health.
+		if full, err := eng.Inspect(c.Context, k.ID, false); err == nil {
+			if !k.Running() {
 				code = full.State.ExitCode
 			}
+			if h := full.State.Health; h != nil {
+				row.Health = &container.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
+			}
 		}
-		rows[i] = format.ReplicaRow(*k.Summary, x.name, k.Service, code, !c.Bool("no-trunc"), time.Now())
+		rows[i] = format.ReplicaRow(row, x.name, k.Service, code, !c.Bool("no-trunc"), time.Now())
 	}
 	return format.Write(t.Out, format.Replicas(c.String("format")), rows)
 }
@@ -138,7 +143,7 @@ func composeLs(t *Tool, c *cli.Context) error {
 	case f == "json":
 		return json.NewEncoder(t.Out).Encode(found)
 	case f == "" || f == "table":
-		l := format.List{Table: "{{.Name}}\t{{.Status}}\t{{.ConfigFiles}}", Header: format.Header{"Name": "NAME", "Status": "STATUS", "ConfigFiles": "CONFIG FILES"}}
+		l := format.List{Table: "{{.Name}}\t{{.Status}}\t{{.ConfigFiles}}", Header: format.Header{"Name": "NAME", "Status": "STATUS", "ConfigFiles": "CONFIG FILES"}, Width: 20}
 		return format.Write(t.Out, l, found)
 	default:
 		return fmt.Errorf("format value %q could not be parsed: it is table or json", f)
@@ -184,12 +189,12 @@ func composeLogs(t *Tool, c *cli.Context, v *Verb) error {
 	for _, k := range x.list {
 		if i := c.Int("index"); i == 0 || k.Number == i {
 			shown = append(shown, k)
-			names = append(names, short(x.files, k))
+			names = append(names, short(k))
 		}
 	}
 	logs := narrate.NewLogs(t.Out, t.project.color(t, c.Bool("no-color")), !c.Bool("no-log-prefix"), names)
 	if o.Follow {
-		return group.FollowLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(x.files, k)) })
+		return group.FollowLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(k)) })
 	}
-	return group.MergeLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(x.files, k)) })
+	return group.MergeLogs(c.Context, x.Engine, shown, o, func(k *plan.Container) io.WriteCloser { return logs.Of(short(k)) })
 }

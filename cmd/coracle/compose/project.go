@@ -210,7 +210,8 @@ func (p *Project) observed(ctx context.Context, t *Tool, title string, services 
 				continue
 			}
 		}
-		if len(state.Of(service)) == 0 {
+		// As docker compose: who says -p alone is not told that there is no such service.
+		if len(state.Of(service)) == 0 && (files != nil || p.scripted) {
 			return nil, fmt.Errorf("no such service: %s", service)
 		}
 	}

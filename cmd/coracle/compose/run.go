@@ -45,7 +45,8 @@ func newRun(t *Tool) *Verb {
 		opts.Text("user", "u", "Run as specified username or uid"),
 		opts.List("volume", "v", "Bind mount a volume"),
 		opts.Text("workdir", "w", "Working directory inside the container"))
-	v.Mixed, v.Starts, v.Enters = false, true, true
+	// As docker compose: what of ours fails is 1, not the 125 of run.
+	v.Mixed, v.Enters = false, true
 	return v
 }
 
@@ -225,10 +226,12 @@ func composeCp(t *Tool, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	done := false
 	for _, k := range x.list {
 		if i := c.Int("index"); i != 0 && k.Number != i {
 			continue
 		}
+		done = true
 		err := t.OnFiles(c, k.ID, func(ctx context.Context, f *changes.Files) error {
 			switch {
 			case from != "" && dst == "-":
@@ -243,6 +246,9 @@ func composeCp(t *Tool, c *cli.Context) error {
 		if err != nil || from != "" {
 			return err // out of the first one; into all
 		}
+	}
+	if !done {
+		return fmt.Errorf("no container found for service %q", service)
 	}
 	return nil
 }

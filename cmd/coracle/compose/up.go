@@ -20,8 +20,10 @@ import (
 	"coracle/group"
 	"coracle/group/act"
 	"coracle/group/load"
+	"coracle/group/model"
 	"coracle/group/plan"
 
+	"github.com/compose-spec/compose-go/v2/utils"
 	"github.com/urfave/cli/v2"
 )
 
@@ -35,7 +37,35 @@ func createFlags() []cli.Flag {
 		opts.List("scale", "", "`scale` Scale SERVICE to NUM instances. Overrides the scale setting in the Compose file if present."),
 		opts.Toggle("yes", "y", `Assume "yes" as answer to all prompts and run non-interactively`),
 		opts.Toggle("no-build", "", "Don't build an image, even if it's policy"),
+		opts.Toggle("build", "", "Build images before starting containers: an error where a service would be built, for nothing is"),
 	}
+}
+
+// buildable refuses --build where there is something to build.
+func buildable(p *load.Project) error {
+	for _, name := range slices.Sorted(keys(p.Services)) {
+		if p.Services[name].Build != nil {
+			return fmt.Errorf("service %q: --build: %w", name, model.ErrBuild)
+		}
+	}
+	return nil
+}
+
+// attachable refuses services that are named and not brought up.
+func attachable(p *load.Project, attach []string, from string) error {
+	var missing []string
+	for _, name := range attach {
+		if _, ok := p.Services[name]; !ok {
+			missing = append(missing, name)
+		}
+	}
+	if missing != nil {
+		return fmt.Errorf("cannot attach to services not included in up: %s", strings.Join(missing, ", "))
+	}
+	if _, ok := p.Services[from]; from != "" && !ok {
+		return fmt.Errorf("no such service: %s: not found", from)
+	}
+	return nil
 }
 
 func newUp(t *Tool) *Verb {
@@ -52,6 +82,8 @@ func newUp(t *Tool) *Verb {
 			opts.Toggle("detach", "d", "Detached mode: Run containers in the background"),
 			opts.Text("exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit"),
 			opts.List("no-attach", "", "Do not attach (stream logs) to the specified services"),
+			opts.Toggle("menu", "", "Enable interactive shortcuts when running attached: there are none, so only --menu=false says something true"),
+			opts.Toggle("quiet-build", "", "Suppress the build output, of which there is none"),
 			opts.Toggle("no-color", "", "Produce monochrome output"),
 			opts.Toggle("no-deps", "", "Don't start linked services"),
 			opts.Toggle("no-log-prefix", "", "Don't print prefix in logs"),
@@ -76,7 +108,11 @@ func newCreate(t *Tool) *Verb {
 				return err
 			}
 			o.NoStart = true
-			_, err = bringUp(c.Context, t, c.Args().Slice(), true, o, upWork{noStart: true})
+			w := upWork{noStart: true}
+			if c.Bool("build") {
+				w.check = buildable
+			}
+			_, err = bringUp(c.Context, t, c.Args().Slice(), true, o, w)
 			return err
 		}, createFlags()...)
 }
@@ -103,7 +139,7 @@ func scales(list []string) (map[string]int, []string, error) {
 		name, text, ok := strings.Cut(s, "=")
 		n, err := strconv.Atoi(text)
 		if !ok || err != nil || n < 0 {
-			return nil, nil, fmt.Errorf("invalid scale specifier %q: it is SERVICE=NUMBER", s)
+			return nil, nil, fmt.Errorf("invalid --scale option %q. Should be SERVICE=NUM", s)
 		}
 		m[name] = n
 		names = append(names, name)
@@ -121,14 +157,17 @@ func seconds(c *cli.Context, name string) *int {
 }
 
 func upOptions(c *cli.Context) (o group.UpOptions, err error) {
-	if c.Bool("force-recreate") && c.Bool("no-recreate") {
-		return o, errors.New("--force-recreate and --no-recreate are incompatible")
-	}
-	if c.Bool("always-recreate-deps") && c.Bool("no-recreate") {
-		return o, errors.New("--always-recreate-deps and --no-recreate are incompatible")
+	for _, flag := range []string{"renew-anon-volumes", "force-recreate", "always-recreate-deps"} {
+		if !c.Bool(flag) || !c.Bool("no-recreate") {
+			continue
+		}
+		if flag == "renew-anon-volumes" {
+			return o, errors.New("--no-recreate and --renew-anon-volumes are incompatible")
+		}
+		return o, fmt.Errorf("--%s and --no-recreate are incompatible", flag)
 	}
 	switch {
-	case c.Bool("force-recreate"):
+	case c.Bool("force-recreate"), c.Bool("renew-anon-volumes"):
 		o.Recreate = plan.Force
 	case c.Bool("no-recreate"):
 		o.Recreate, o.RecreateDeps = plan.Keep, plan.Keep
@@ -136,7 +175,11 @@ func upOptions(c *cli.Context) (o group.UpOptions, err error) {
 	if c.Bool("always-recreate-deps") {
 		o.RecreateDeps = plan.Force
 	}
-	o.RemoveOrphans = c.Bool("remove-orphans")
+	o.RemoveOrphans = c.Bool("remove-orphans") || !c.IsSet("remove-orphans") && utils.StringToBool(os.Getenv("COMPOSE_REMOVE_ORPHANS"))
+	o.IgnoreOrphans = utils.StringToBool(os.Getenv("COMPOSE_IGNORE_ORPHANS"))
+	if o.RemoveOrphans && o.IgnoreOrphans {
+		return o, errors.New("cannot combine COMPOSE_IGNORE_ORPHANS and --remove-orphans")
+	}
 	o.NewVolume, o.QuietPull, o.Timeout = c.Bool("renew-anon-volumes"), c.Bool("quiet-pull"), seconds(c, "timeout")
 	switch o.Pull = c.String("pull"); o.Pull {
 	case "", "always", "missing", "never":
@@ -152,6 +195,8 @@ func upOptions(c *cli.Context) (o group.UpOptions, err error) {
 // upWork is what is done after the containers were created.
 type upWork struct {
 	noStart bool
+	// check refuses a project before anything is done.
+	check func(p *load.Project) error
 	// begin is called before the first start, with the group.
 	begin func(g *act.Group)
 	// after is called with all started, while the lock is held.
@@ -166,6 +211,11 @@ func bringUp(ctx context.Context, t *Tool, services []string, deps bool, o group
 	}
 	if err := p.Select(services, deps); err != nil {
 		return nil, err
+	}
+	if w.check != nil {
+		if err := w.check(p); err != nil {
+			return nil, err
+		}
 	}
 	o.Services = services
 	s, done, err := t.project.session(ctx, t, "Running")
@@ -221,16 +271,30 @@ func up(t *Tool, c *cli.Context) error {
 	wait := c.Bool("wait")
 	detach := c.Bool("detach") || wait || c.Bool("no-start") || t.project.dryRun
 	abort := c.Bool("abort-on-container-exit") || c.String("exit-code-from") != ""
+	failures := c.Bool("abort-on-container-failure")
+	attached := abort || failures || c.Bool("attach-dependencies") || len(c.StringSlice("attach")) > 0
 	switch {
-	case detach && (abort || c.Bool("abort-on-container-failure")) && !t.project.dryRun:
-		return errors.New("--detach cannot be combined with --abort-on-container-exit or --abort-on-container-failure")
-	case c.IsSet("wait-timeout") && !wait:
-		return errors.New("--wait-timeout needs --wait")
+	case c.Bool("abort-on-container-exit") && failures:
+		return errors.New("--abort-on-container-failure cannot be combined with --abort-on-container-exit")
+	case wait && attached:
+		return errors.New("--wait cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach or --attach-dependencies")
+	case c.Bool("detach") && attached:
+		return errors.New("--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach or --attach-dependencies")
+	case c.Bool("menu"):
+		t.Warn("there is no menu")
 	}
 	o.NoStart = c.Bool("no-start")
 	w := upWork{noStart: o.NoStart}
 	if wait {
 		w.after = func(ctx context.Context, g *act.Group) error { return waitUp(ctx, t, g, seconds(c, "wait-timeout")) }
+	}
+	w.check = func(p *load.Project) error {
+		if c.Bool("build") {
+			if err := buildable(p); err != nil {
+				return err
+			}
+		}
+		return attachable(p, c.StringSlice("attach"), c.String("exit-code-from"))
 	}
 	services, deps := c.Args().Slice(), !c.Bool("no-deps")
 	if detach {
@@ -239,7 +303,7 @@ func up(t *Tool, c *cli.Context) error {
 		_, err := bringUp(ctx, t, services, deps, o, w)
 		return err
 	}
-	f := &attended{t: t, c: c, services: services, abort: abort, failures: c.Bool("abort-on-container-failure"), from: c.String("exit-code-from"), o: o}
+	f := &attended{t: t, c: c, services: services, abort: abort, failures: failures, check: w.check, from: c.String("exit-code-from"), o: o}
 	return f.run(deps)
 }
 
@@ -288,6 +352,7 @@ type attended struct {
 	failures bool // when one fails
 	from     string
 	o        group.UpOptions
+	check    func(p *load.Project) error
 
 	logs  *narrate.Logs
 	mu    sync.Mutex
@@ -316,7 +381,7 @@ func (f *attended) run(deps bool) error {
 	}()
 	result := make(chan error, 1)
 	go func() {
-		g, err := bringUp(ctx, f.t, f.services, deps, f.o, upWork{begin: f.begin})
+		g, err := bringUp(ctx, f.t, f.services, deps, f.o, upWork{check: f.check, begin: f.begin})
 		if g != nil && err != nil && g.Live != nil {
 			f.group = g
 		}
@@ -341,7 +406,9 @@ func (f *attended) begin(g *act.Group) {
 	var names []string
 	for _, list := range g.Live {
 		for _, c := range list {
-			names = append(names, short(g.Project, c))
+			if f.shown(c.Service) {
+				names = append(names, short(c))
+			}
 		}
 	}
 	f.logs = narrate.NewLogs(f.t.Out, f.t.project.color(f.t, f.c.Bool("no-color")), !f.c.Bool("no-log-prefix"), names)
@@ -369,11 +436,13 @@ func (f *attended) begin(g *act.Group) {
 }
 
 // short is a container's name without its project's.
-func short(p *load.Project, c *plan.Container) string {
-	if p == nil {
-		return c.Name
+func short(c *plan.Container) string {
+	for _, separator := range []string{"-", "_"} {
+		if rest, ok := strings.CutPrefix(c.Name, c.Labels[model.LabelProject]+separator); ok {
+			return rest
+		}
 	}
-	return strings.TrimPrefix(c.Name, p.Name+p.Separator)
+	return c.Name
 }
 
 // started follows one container to its end.
@@ -384,7 +453,7 @@ func (f *attended) started(c *plan.Container, begin time.Time) {
 		defer f.wg.Done()
 		ctx := context.WithoutCancel(f.c.Context)
 		if shown {
-			w := f.logs.Of(short(f.group.Project, c))
+			w := f.logs.Of(short(c))
 			f.group.Engine.Logs(ctx, c.ID, engine.LogOptions{Follow: true, Tail: -1, Since: begin, Timestamps: f.c.Bool("timestamps")}, w, w)
 			w.Close()
 		}
@@ -393,7 +462,9 @@ func (f *attended) started(c *plan.Container, begin time.Time) {
 			f.mu.Lock()
 			f.codes[c.Service] = code
 			f.mu.Unlock()
-			f.logs.Say(fmt.Sprintf("%s exited with code %d", short(f.group.Project, c), code))
+			if shown {
+				f.logs.Say(fmt.Sprintf("%s exited with code %d", short(c), code))
+			}
 		}
 		f.ended <- c
 	}()

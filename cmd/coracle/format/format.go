@@ -4,6 +4,7 @@ package format
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -125,6 +126,7 @@ type List struct {
 	Quiet  string // with -q: the template of a row, unless Format says more
 	Table  string // the template of the usual table, without the word "table"
 	Header Header
+	Width  int // of a column, at least; 0 is that of most tables
 }
 
 // Write prints rows, each of which is a struct.
@@ -155,7 +157,7 @@ func Write[T any](w io.Writer, l List, rows []T) error {
 	}
 	// It writes cell by cell.
 	var page bytes.Buffer
-	tw := tabwriter.NewWriter(&page, 10, 1, 3, ' ', 0)
+	tw := tabwriter.NewWriter(&page, cmp.Or(l.Width, 10), 1, 3, ' ', 0)
 	head, err := template.New("").Funcs(functions()).Funcs(headerFunctions()).Parse(unescape(text))
 	if err != nil {
 		return fmt.Errorf("failed to parse template: %w", err)
