@@ -64,6 +64,7 @@ func (m *Manager) Begin(ctx context.Context, c *record.Container) (_ *Run, err e
 	if r.s.Publish, err = publish(c.HostConfig, c.Config.ExposedPorts); err != nil {
 		return nil, &Refusal{err}
 	}
+	bind(r.s.Publish, r.s)
 	w, not, err := d.Open(ctx, r.s)
 	if err != nil {
 		return nil, errPorts(c, r.s.Endpoints[0].ID, err)
@@ -108,12 +109,12 @@ func (r *Run) lease(ctx context.Context) error {
 	if err := r.m.Store.Defaults(used(nil)); err != nil {
 		return err
 	}
-	for i, name := range names {
+	for _, name := range names {
 		n, err := r.m.Find(name)
 		if err != nil {
 			return err
 		}
-		ep, err := r.join(ctx, n, set[name], i)
+		ep, err := r.join(ctx, n, set[name])
 		if err != nil {
 			return err
 		}
@@ -122,18 +123,18 @@ func (r *Run) lease(ctx context.Context) error {
 	return nil
 }
 
-// join leases a place on one network for the interface of a number.
-func (r *Run) join(ctx context.Context, n *network.Network, set *dnetwork.EndpointSettings, number int) (*network.Endpoint, error) {
+// join leases a place on one network.
+func (r *Run) join(ctx context.Context, n *network.Network, set *dnetwork.EndpointSettings) (*network.Endpoint, error) {
 	r.m.bury(ctx, n.ID, r.c.ID)
 	if err := r.vacant(n); err != nil {
 		return nil, err
 	}
-	ep := endpoint(r.c, n, set, number)
-	more := []string(nil)
-	if set != nil {
-		more = set.Links
+	if set == nil {
+		set = &dnetwork.EndpointSettings{}
 	}
-	links, err := r.m.links(r.c, n, more)
+	ep := endpoint(r.c, n, set)
+	ep.Inner = inner(n, set, r.s.Endpoints)
+	links, err := r.m.links(r.c, n, set.Links)
 	if err != nil {
 		return nil, err
 	}
@@ -188,23 +189,17 @@ func (r *Run) company(n *network.Network, others []*network.Endpoint) error {
 }
 
 // endpoint is what is to be leased.
-func endpoint(c *record.Container, n *network.Network, set *dnetwork.EndpointSettings, number int) *network.Endpoint {
+func endpoint(c *record.Container, n *network.Network, set *dnetwork.EndpointSettings) *network.Endpoint {
 	ep := &network.Endpoint{
 		ID: objects.NewID(), NetworkID: n.ID, NetworkName: n.Name, ContainerID: c.ID, Container: c.Name,
-		Rung: c.Drivers.Wiring, Boot: record.Boot(), Inner: fmt.Sprintf("eth%d", number),
+		Rung: c.Drivers.Wiring, Boot: record.Boot(),
 		Exposed: declared(c.Config, c.HostConfig),
 	}
 	for _, p := range c.Served {
 		ep.Ports = append(ep.Ports, network.Real{Proto: p.Proto, Port: p.Port, At: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), p.At)})
 	}
 	ep.Outer = "cv-" + ep.ID[:12]
-	if set == nil {
-		set = &dnetwork.EndpointSettings{}
-	}
 	ep.Asked, ep.MAC, ep.GwPriority, ep.DriverOpts = set.IPAMConfig, set.MacAddress, set.GwPriority, set.DriverOpts
-	if name := set.DriverOpts["com.docker.network.endpoint.ifname"]; name != "" {
-		ep.Inner = name
-	}
 	ep.Names = dnsNames(c, set.Aliases)
 	return ep
 }
@@ -243,6 +238,13 @@ func (r *Run) Wire(pid int) (*isolate.Net, error) {
 		n = &isolate.Net{}
 	}
 	n.Sysctls = append(n.Sysctls, sysctls(r.c)...)
+	for _, ep := range r.s.Endpoints {
+		own, err := sysctlsOf(ep.DriverOpts, ep.Inner)
+		if err != nil {
+			return nil, err
+		}
+		n.Sysctls = append(n.Sysctls, own...)
+	}
 	if r.served() {
 		// The port is left to a name server of the container's own, if that can be.
 		led := r.s.UserNS || r.m.Report.Has(probe.NFTables)

@@ -201,31 +201,25 @@ func (r *Run) obey(o *order) error {
 			return &Forbidden{fmt.Errorf("endpoint with name %s already exists in network %s", r.c.Name, n.Name)}
 		}
 	}
-	ep, err := r.join(ctx, n, o.Settings, r.number())
+	ep, err := r.join(ctx, n, o.Settings)
 	if err != nil {
 		return err
 	}
 	// The driver adds it to the sandbox when it is there.
-	if err := r.w.Connect(ctx, ep, r.do); err != nil {
+	own, err := sysctlsOf(ep.DriverOpts, ep.Inner)
+	if err == nil {
+		err = r.w.Connect(ctx, ep, func(ctx context.Context, what *isolate.Net) (map[string]*os.File, error) {
+			what.Sysctls = append(what.Sysctls, own...)
+			return r.do(ctx, what)
+		})
+	}
+	if err != nil {
 		r.m.free(ep)
 		return err
 	}
 	r.follow()
 	r.m.happened("connect", n, r.c.ID)
 	return nil
-}
-
-// number is the lowest of an interface that is free.
-func (r *Run) number() int {
-	for n := 0; ; n++ {
-		taken := false
-		for _, ep := range r.s.Endpoints {
-			taken = taken || ep.Inner == fmt.Sprintf("eth%d", n)
-		}
-		if !taken {
-			return n
-		}
-	}
 }
 
 func (r *Run) leave(ctx context.Context, name string) error {

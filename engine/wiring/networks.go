@@ -31,6 +31,9 @@ func (w *Networks) Create(_ context.Context, name string, req dnetwork.CreateReq
 		if d == nil {
 			return nil
 		}
+		if err := checkOptions(n); err != nil {
+			return &Refusal{err}
+		}
 		var err error
 		if not, err = d.Check(n); err != nil {
 			return &Refusal{err}

@@ -138,7 +138,17 @@ func (m *Manager) checkSettings(n *network.Network, s *dnetwork.EndpointSettings
 	if n.Default && len(s.Aliases) > 0 {
 		return &Refusal{errors.New("network-scoped aliases are only supported for user-defined networks")}
 	}
+	if _, err := sysctlsOf(s.DriverOpts, ""); err != nil {
+		return &Refusal{err}
+	}
 	c := s.IPAMConfig
+	if c != nil {
+		for _, a := range c.LinkLocalIPs {
+			if !a.IsLinkLocalUnicast() {
+				return &Refusal{fmt.Errorf("invalid link local IP address: %s", a)}
+			}
+		}
+	}
 	if c == nil || !c.IPv4Address.IsValid() && !c.IPv6Address.IsValid() {
 		return nil
 	}

@@ -128,7 +128,7 @@ func wiringSuite(t *testing.T, m *machine) {
 	}{
 		{"names", wiringNames}, {"isolation", wiringIsolation}, {"ports", wiringPorts}, {"ranges", wiringRanges},
 		{"live", wiringLive}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
-		{"way out", wiringOut}, {"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"bad input", wiringBadInput},
+		{"way out", wiringOut}, {"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"flags", wiringFlags}, {"bad input", wiringBadInput},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, m.in(t)) })
 	}

@@ -88,7 +88,7 @@ func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
 	for _, name := range []string{optICC, optMasq} {
 		if v, ok := n.Options[name]; ok {
 			if _, err := strconv.ParseBool(v); err != nil {
-				return nil, fmt.Errorf("invalid value for option %s: %q", name, v)
+				return nil, fmt.Errorf("failed to parse %s value: %s (%w)", name, v, err)
 			}
 		}
 	}

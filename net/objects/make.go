@@ -209,6 +209,11 @@ func (s *Store) fill(n *network.Network, used []netip.Prefix) error {
 	if n.Interface == "" {
 		n.Interface = "cr-" + n.ID[:12]
 	}
+	for _, o := range all {
+		if o.ID != n.ID && o.Interface == n.Interface {
+			return refuse("cannot create network %s (%s): conflicts with network %s (%s): networks have same bridge name", n.ID, n.Interface, o.ID, o.Interface)
+		}
+	}
 	return s.subnets(n, append(ours, used...))
 }
 

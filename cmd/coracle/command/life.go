@@ -10,6 +10,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// errNothing says to each that there was nothing to do, which is no failure.
+var errNothing = errors.New("nothing to do")
+
 // each calls do for every container named, prints the name of each that
 // worked, says why each other did not, and fails if any did.
 func (t *tool) each(c *cli.Context, do func(ctx context.Context, e *engine.Engine, ref string) error) error {
@@ -19,7 +22,10 @@ func (t *tool) each(c *cli.Context, do func(ctx context.Context, e *engine.Engin
 	}
 	failed := false
 	for _, ref := range c.Args().Slice() {
-		if err := do(c.Context, eng, ref); err != nil {
+		switch err := do(c.Context, eng, ref); {
+		case errors.Is(err, errNothing):
+			continue
+		case err != nil:
 			t.complain(err)
 			failed = true
 			continue

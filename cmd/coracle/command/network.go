@@ -141,7 +141,7 @@ func newNetworkRm(t *tool) *verb {
 			err := engine.WireError(engine.NetworksOf(e).Remove(ctx, ref))
 			var kind *engine.Error
 			if c.Bool("force") && errors.As(err, &kind) && kind.Kind == engine.NotFound {
-				return nil
+				return errNothing
 			}
 			return err
 		})

@@ -58,7 +58,7 @@ func (s *settings) fillNetwork() error {
 			s.Host.Links = s.c.StringSlice("link")
 		}
 		if s.Networking.EndpointsConfig[a.Name] != nil {
-			return errors.New("conflicting options: network \"" + a.Name + "\" is specified multiple times")
+			return errors.New("network \"" + a.Name + "\" is specified multiple times")
 		}
 		if mode := container.NetworkMode(a.Name); len(names) > 1 && (mode.IsHost() || mode.IsNone() || mode.IsContainer()) {
 			return errors.New("conflicting options: cannot attach both user-defined and non-user-defined network-modes")

@@ -95,8 +95,26 @@ func Template(name, text string) (*template.Template, error) {
 	return t, nil
 }
 
-// unescape makes the two escapes that shells leave alone.
-func unescape(s string) string { return strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(s) }
+// unescape makes the two escapes that shells leave alone, but within {{ }}, where
+// they are the template's own.
+func unescape(s string) string {
+	var b strings.Builder
+	escapes := strings.NewReplacer(`\t`, "\t", `\n`, "\n")
+	for s != "" {
+		text, rest, found := strings.Cut(s, "{{")
+		b.WriteString(escapes.Replace(text))
+		if !found {
+			break
+		}
+		action, after, closed := strings.Cut(rest, "}}")
+		b.WriteString("{{" + action)
+		if closed {
+			b.WriteString("}}")
+		}
+		s = after
+	}
+	return b.String()
+}
 
 // Header gives each field's heading. Label names a label's column after the
 // last part of the label.

@@ -24,6 +24,7 @@ func TestWrite(t *testing.T) {
 		{"quiet gives way", "{{.Names}}", "{{.ID}}", "one\na&b\n"},
 		{"functions", `{{json .ID}} {{title "ab cd"}} {{lower "AB"}} {{pad "x" 1 2}}. {{truncate .ID 2}} {{join (split "a,b" ",") "+"}} {{println "z"}}`, "",
 			"\"abc\" Ab Cd ab  x  . ab a+b z\n\n\"def\" Ab Cd ab  x  . de a+b z\n\n"},
+		{"the template's own escapes", `{{"a\tb"}}\t{{.ID}}{{"\n"}}`, "", "a\tb\tabc\n\na\tb\tdef\n\n"},
 		{"literal", `x\ty`, "", "x\ty\nx\ty\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

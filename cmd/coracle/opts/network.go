@@ -117,10 +117,7 @@ func (a *Attachment) Ask(ip, ip6, mac string, local, aliases []string) error {
 // Address reads an address of one family.
 func Address(v string, v6 bool) (netip.Addr, error) {
 	a, err := netip.ParseAddr(v)
-	switch {
-	case err != nil:
-		return a, fmt.Errorf("invalid IP address: %s", v)
-	case v6 != a.Is6():
+	if err != nil || v6 != a.Is6() {
 		kind := "IPv4"
 		if v6 {
 			kind = "IPv6"
