@@ -43,6 +43,17 @@ func (s *Store) View(chainID string) ([]specs.Mount, error) {
 	return []specs.Mount{{Type: "bind", Source: s.tree(chainID), Options: []string{"bind", "ro"}}}, nil
 }
 
-// Usage is the room that a container's tree takes. What it shares with the
-// image by reflink counts too: the kernel does not tell them apart cheaply.
-func (s *Store) Usage(id string) (int64, error) { return tree.Usage(s.Dir(id)) }
+// Usage is by how much a container's tree is larger than its image's: what it has of
+// its own, but for what it deleted or changed in place.
+func (s *Store) Usage(id string) (int64, error) {
+	n, err := s.Upper.ReadNote(id)
+	if err != nil {
+		return 0, err
+	}
+	size, err := tree.Usage(s.Dir(id))
+	if err != nil || n.Chain == "" {
+		return size, err
+	}
+	image, err := tree.Usage(s.tree(n.Chain))
+	return max(0, size-image), err
+}

@@ -61,8 +61,8 @@ type Driver interface {
 	// Layers and Snapshots list what is complete.
 	Layers() ([]string, error)
 	Snapshots() ([]string, error)
-	// Usage is the size in bytes of what snapshot id holds of its own, and
-	// LayerUsage that of a layer.
+	// Usage is the size in bytes of what snapshot id holds of its own (nothing, when
+	// it was just made), and LayerUsage that of a layer.
 	Usage(id string) (int64, error)
 	LayerUsage(chainID string) (int64, error)
 	// Check unpacks layers, base first, once more aside and tells in what those

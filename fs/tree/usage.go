@@ -10,8 +10,8 @@ import (
 
 type inode struct{ dev, ino uint64 }
 
-// Usage is the room on disk that path and everything below it take, in bytes.
-// A file with several names counts once.
+// Usage is the size in bytes of all files at and below path, as Docker counts it: a
+// file with several names once, holes in full, directories not at all.
 func Usage(path string) (int64, error) {
 	u := &usage{seen: map[inode]struct{}{}, buf: make([]byte, 16<<10)}
 	dirfd, err := sys.Openat(unix.AT_FDCWD, filepath.Dir(path), unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -44,8 +44,11 @@ func (u *usage) add(dirfd int, name string, depth int) error {
 		}
 		u.seen[id] = struct{}{}
 	}
-	u.sum += int64(st.Blocks) * 512
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR || depth > 8*maxDepth {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		u.sum += st.Size
+		return nil
+	}
+	if depth > 8*maxDepth {
 		return nil
 	}
 	fd, err := sys.OpenDirat(dirfd, name)
