@@ -110,7 +110,15 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 			not = append(not, network.Cannot{What: "network " + n.Name + ": isolation from other networks", Why: noSpace})
 		}
 	}
-	w := &wiring{d: d, s: s}
+	for _, ep := range s.Endpoints {
+		not = append(not, asked(ep)...)
+	}
+	w := &wiring{d: d, s: s, moved: map[listen.Socket]uint16{}}
+	for _, ep := range s.Endpoints {
+		for _, r := range ep.Ports {
+			w.moved[listen.On(r.Proto, r.Port)] = r.At.Port()
+		}
+	}
 	here := listen.Look("/proc/self")
 	for _, ep := range s.Endpoints {
 		if err := d.conflicts(ep, s.Publish, here); err != nil {
@@ -129,6 +137,24 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	return w, not, nil
 }
 
+// asked says which addresses were asked for in vain.
+func asked(ep *network.Endpoint) []network.Cannot {
+	var not []network.Cannot
+	if ep.Asked == nil {
+		return nil
+	}
+	for flag, list := range map[string][]netip.Addr{
+		"--ip": {ep.Asked.IPv4Address}, "--ip6": {ep.Asked.IPv6Address}, "--link-local-ip": ep.Asked.LinkLocalIPs,
+	} {
+		for _, a := range list {
+			if a.IsValid() && a != ep.IPv4.Addr() {
+				not = append(not, network.Cannot{What: flag + " " + a.String(), Why: "containers have one address each, of 127.0.0.0/8"})
+			}
+		}
+	}
+	return not
+}
+
 // publish takes the published ports. One that the service itself will have is
 // only looked at.
 func (w *wiring) publish(here listen.Table) error {
@@ -137,7 +163,7 @@ func (w *wiring) publish(here listen.Table) error {
 		if p.Proto == "sctp" {
 			return fmt.Errorf("publish %d/sctp: userspace forwarding knows tcp and udp only", p.Port)
 		}
-		if p.Host != p.Port || p.Last > p.Host {
+		if p.Host != p.Port || p.Last > p.Host || w.movedAny(p) {
 			take = append(take, p)
 			continue
 		}
@@ -154,6 +180,16 @@ func (w *wiring) publish(here listen.Table) error {
 	}
 	w.published, w.reserved = append(w.published, taken...), reserved
 	return reserved.Serve(forward.Way{To: w.to, Warn: w.s.Warn})
+}
+
+// movedAny tells whether the service listens for a port of p elsewhere.
+func (w *wiring) movedAny(p network.Publish) bool {
+	for i := range max(p.Count, 1) {
+		if _, ok := w.moved[listen.On(p.Proto, p.Port+i)]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 func hostIP(p network.Publish) netip.Addr {

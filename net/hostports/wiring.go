@@ -41,6 +41,8 @@ type wiring struct {
 	s         *network.Sandbox
 	published []network.Publish
 	reserved  *forward.Reserved
+	// moved are declared ports that the service serves at another one.
+	moved map[listen.Socket]uint16
 
 	// now is where services listen; the forwarder's thread reads it, and must
 	// not wait for who waits for it.
@@ -88,26 +90,22 @@ func (w *wiring) places() []place {
 		if !ep.IPv4.IsValid() {
 			continue
 		}
-		moved := map[listen.Socket]uint16{}
-		for _, r := range ep.Ports {
-			moved[listen.On(r.Proto, r.Port)] = r.At.Port()
-		}
 		add := func(proto string, port uint16) {
 			if proto != "tcp" && proto != "udp" || len(out) >= mostCarried {
 				return
 			}
 			p := place{proto: proto, at: netip.AddrPortFrom(ep.IPv4.Addr(), port), real: port}
-			if real, ok := moved[listen.On(proto, port)]; ok {
+			if real, ok := w.moved[listen.On(proto, port)]; ok {
 				p.real = real
 			}
 			out = append(out, p)
 		}
-		for s := range moved {
+		for s := range w.moved {
 			add(s.Proto, s.Port)
 		}
 		for _, r := range ep.Exposed {
 			for i := range max(r.Count, 1) {
-				if _, ok := moved[listen.On(r.Proto, r.First+i)]; !ok {
+				if _, ok := w.moved[listen.On(r.Proto, r.First+i)]; !ok {
 					add(r.Proto, r.First+i)
 				}
 			}
@@ -121,7 +119,7 @@ func (w *wiring) places() []place {
 	// What is published where it is: at the addresses of the host, too.
 	for _, p := range w.published {
 		for i := range max(p.Count, 1) {
-			if p.Host != p.Port {
+			if p.Host != p.Port || w.movedAny(p) {
 				continue
 			}
 			for _, a := range hostAddrs(p.HostIP) {
@@ -186,9 +184,19 @@ func hostAddrs(asked netip.Addr) []netip.Addr {
 // there tells whether a place is served without us.
 func (w *wiring) there(here listen.Table, p place) bool {
 	if p.at.Port() != p.real {
-		return false
+		return w.everywhere(p)
 	}
 	return here.At(listen.On(p.proto, p.real), p.at.Addr())
+}
+
+// everywhere tells whether the same port is published at all addresses of the
+// host, the container's among them.
+func (w *wiring) everywhere(p place) bool {
+	return slices.ContainsFunc(w.published, func(pub network.Publish) bool {
+		at := p.at.Port()
+		return pub.Proto == p.proto && (!pub.HostIP.IsValid() || pub.HostIP == netip.IPv4Unspecified()) &&
+			pub.Host == pub.Port && at >= pub.Host && int(at) < int(pub.Host)+int(max(pub.Count, 1))
+	})
 }
 
 func (w *wiring) take(p place) {
@@ -215,6 +223,9 @@ func (w *wiring) leave(p place) {
 
 // to finds a service for the forwarder.
 func (w *wiring) to(proto string, port uint16) (netip.AddrPort, bool) {
+	if real, ok := w.moved[listen.On(proto, port)]; ok {
+		port = real
+	}
 	if here := w.now.Load(); here != nil {
 		if at, ok := here.Somewhere(listen.On(proto, port)); ok {
 			return at, true
@@ -245,6 +256,11 @@ func (w *wiring) Ports() []network.Publish { return w.published }
 func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
 	if err := w.d.connectable(ep); err != nil {
 		return err
+	}
+	for _, not := range asked(ep) {
+		if w.s.Warn != nil {
+			w.s.Warn(not.String())
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

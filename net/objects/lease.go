@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"coracle/net/ipam"
 	"coracle/net/network"
@@ -94,14 +95,21 @@ func (s *Store) Update(ep *network.Endpoint) error {
 }
 
 func choose(n *network.Network, ep *network.Endpoint, loopback bool, taken map[netip.Addr]bool) (err error) {
-	configs := n.IPAM.Config
-	if loopback {
-		configs = []dnetwork.IPAMConfig{{Subnet: n.Loopback, Gateway: n.Loopback.Addr().Next()}}
-	}
 	var ask4, ask6 netip.Addr
 	if ep.Asked != nil {
 		ask4, ask6 = ep.Asked.IPv4Address, ep.Asked.IPv6Address
 		ep.LinkLocal = ep.Asked.LinkLocalIPs
+	}
+	configs := n.IPAM.Config
+	if loopback {
+		// An address that the network has, and that nobody can have here; the
+		// driver says so.
+		for _, ask := range []*netip.Addr{&ask4, &ask6} {
+			if within(configs, *ask) {
+				*ask = netip.Addr{}
+			}
+		}
+		configs = []dnetwork.IPAMConfig{{Subnet: n.Loopback, Gateway: n.Loopback.Addr().Next()}}
 	}
 	for _, a := range ep.LinkLocal {
 		if taken[a] {
@@ -112,7 +120,7 @@ func choose(n *network.Network, ep *network.Endpoint, loopback bool, taken map[n
 	if ep.IPv4, gw4, err = pick(configs, false, ask4, taken); err != nil {
 		return err
 	}
-	if ep.IPv6, gw6, err = pick(configs, true, ask6, taken); err != nil && !loopback {
+	if ep.IPv6, gw6, err = pick(configs, true, ask6, taken); err != nil {
 		return err
 	}
 	ep.Gateway4, ep.Gateway6 = netip.Addr{}, netip.Addr{}
@@ -123,6 +131,10 @@ func choose(n *network.Network, ep *network.Endpoint, loopback bool, taken map[n
 		ep.MAC = hardware(ep)
 	}
 	return nil
+}
+
+func within(configs []dnetwork.IPAMConfig, a netip.Addr) bool {
+	return slices.ContainsFunc(configs, func(c dnetwork.IPAMConfig) bool { return a.IsValid() && c.Subnet.Contains(a) })
 }
 
 // pick takes an address of the first subnet of the family that has one.
