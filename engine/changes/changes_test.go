@@ -206,6 +206,29 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 }
 
+// TestUnpackWhole: a file that does not come to its end leaves what was there.
+func TestUnpackWhole(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/file", "old")
+	data := archive(t, tar.Header{Name: "file", Typeflag: tar.TypeReg, Size: 90000}, tar.Header{Name: "new", Typeflag: tar.TypeReg, Size: 90000})
+	for _, size := range []int{50000, 150000} {
+		u := &unpacker{ctx: context.Background(), root: openDir(t, dir), dest: "/", links: true, warn: func(string) {}}
+		if err := u.unpack(bytes.NewReader(data[:size])); err == nil {
+			t.Error("it was cut short, and nothing said so")
+		}
+		want := int64(3)
+		if size > 90000 {
+			want = 90000
+		}
+		if st, err := os.Stat(dir + "/file"); err != nil || st.Size() != want {
+			t.Errorf("%v, %v, want %d bytes", st, err, want)
+		}
+		if list, _ := os.ReadDir(dir); len(list) != 1 {
+			t.Errorf("left behind: %v", list)
+		}
+	}
+}
+
 // TestRoundTrip packs a tree and unpacks it again: what a tar holds comes back,
 // and what would block or act when opened is not opened.
 func TestRoundTrip(t *testing.T) {

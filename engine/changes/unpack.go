@@ -3,6 +3,7 @@ package changes
 import (
 	"archive/tar"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -167,7 +168,10 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		}
 		u.times = append(u.times, dirTime{name, h.ModTime})
 	case tar.TypeReg, tar.TypeGNUSparse, 0:
-		err = u.regular(fd, base, h, r)
+		if err := u.whole(fd, base, h, r); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+		return nil
 	case tar.TypeLink:
 		return u.link(fd, base, h)
 	case tar.TypeSymlink:
@@ -211,8 +215,27 @@ func (u *unpacker) clear(fd int, base, name string, h *tar.Header) (exists bool,
 		return false, fmt.Errorf("cannot overwrite non-directory %q with directory %q", at, dest)
 	case isDir:
 		return true, nil
+	case h.Typeflag == tar.TypeReg:
+		return false, nil // replaced by a rename
 	}
 	return false, sys.Unlinkat(fd, base, 0)
+}
+
+// whole makes a file aside and puts it in the place of what there is when nothing is
+// missing: a full disk, or our end, leaves what was there.
+func (u *unpacker) whole(fd int, base string, h *tar.Header, r io.Reader) error {
+	aside := ".coracle-cp-" + rand.Text()
+	err := u.regular(fd, aside, h, r)
+	if err == nil {
+		err = u.seal(fd, aside, h)
+	}
+	if err == nil {
+		err = sys.Renameat(fd, aside, fd, base)
+	}
+	if err != nil {
+		sys.Unlinkat(fd, aside, 0)
+	}
+	return err
 }
 
 func (u *unpacker) regular(dirfd int, base string, h *tar.Header, r io.Reader) error {
