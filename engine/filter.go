@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
 )
 
 // filter is what ps was asked to show: of one key any value, of all keys each.
@@ -49,6 +50,9 @@ func newFilter(want map[string][]string) (*filter, error) {
 		default:
 			return nil, fail(Invalid, nil, "invalid filter '%s'", key)
 		}
+		if err := sound(key, values); err != nil {
+			return nil, err
+		}
 		if key == "health" {
 			for _, v := range values {
 				if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
@@ -65,6 +69,23 @@ func newFilter(want map[string][]string) (*filter, error) {
 		}
 	}
 	return f, nil
+}
+
+// sound refuses values of filters for which nothing is looked up.
+func sound(key string, values []string) error {
+	for _, v := range values {
+		switch key {
+		case "is-task":
+			if _, err := strconv.ParseBool(v); err != nil {
+				return fail(Invalid, err, "invalid filter 'is-task=%v'", values)
+			}
+		case "publish", "expose":
+			if _, err := network.ParsePortRange(v); err != nil {
+				return fail(Invalid, err, "error while looking up for %s %s: %v", key, v, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (f *filter) has(key string) bool { return len(f.want[key]) > 0 }

@@ -9,6 +9,7 @@ import (
 
 	"coracle/engine/keep"
 	"coracle/engine/logs"
+	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/spec"
 	"coracle/image"
@@ -186,8 +187,10 @@ func validateResources(r *container.Resources) error {
 		return fail(Invalid, nil, "Minimum memory limit can not be less than memory reservation limit, see usage")
 	case r.NanoCPUs < 0 || r.NanoCPUs > int64(runtime.NumCPU())*1e9:
 		return fail(Invalid, nil, "range of CPUs is from 0.01 to %[1]d.00, as there are only %[1]d CPUs available", runtime.NumCPU())
-	case r.NanoCPUs > 0 && (r.CPUQuota > 0 || r.CPUPeriod > 0):
-		return fail(Invalid, nil, "Conflicting options: Nano CPUs and CPU Period/Quota cannot both be set")
+	case r.NanoCPUs > 0 && r.CPUPeriod > 0:
+		return fail(Invalid, nil, "Conflicting options: Nano CPUs and CPU Period cannot both be set")
+	case r.NanoCPUs > 0 && r.CPUQuota > 0:
+		return fail(Invalid, nil, "Conflicting options: Nano CPUs and CPU Quota cannot both be set")
 	case r.CPUQuota > 0 && r.CPUQuota < 1000:
 		return fail(Invalid, nil, "CPU cfs quota can not be less than 1ms (i.e. 1000)")
 	case r.CPUPeriod != 0 && (r.CPUPeriod < 1000 || r.CPUPeriod > 1000000):
@@ -196,6 +199,9 @@ func validateResources(r *container.Resources) error {
 		return fail(Invalid, nil, "Range of blkio weight is from 10 to 1000")
 	case r.MemorySwappiness != nil && (*r.MemorySwappiness < -1 || *r.MemorySwappiness > 100):
 		return fail(Invalid, fmt.Errorf("%d", *r.MemorySwappiness), "Invalid value: %d, valid memory swappiness range is 0-100", *r.MemorySwappiness)
+	}
+	if err := machine.Available(r.CpusetCpus, r.CpusetMems); err != nil {
+		return invalid(err)
 	}
 	return nil
 }

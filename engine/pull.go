@@ -37,7 +37,7 @@ func newSource(e *Engine) *fetch.Source {
 func imageFor(ctx context.Context, s *fetch.Source, opt *CreateOptions) (*image.Image, error) {
 	ref := opt.Config.Image
 	if ref == "" {
-		return nil, fail(Invalid, nil, "no image was named")
+		return nil, fail(Invalid, nil, "invalid reference format")
 	}
 	img, err := s.Image(ctx, ref, opt.Platform, opt.Pull, opt.Pulling)
 	if err != nil {

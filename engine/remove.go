@@ -78,6 +78,9 @@ func evict(ctx context.Context, c *record.Container, force bool) (*record.Lock, 
 	if err != nil && !force {
 		return nil, err
 	}
+	if !force && s.Paused {
+		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s and must be unpaused first", "/"+c.Name, s.Status())
+	}
 	if !force {
 		return nil, fail(Conflict, nil, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.Name, s.Status())
 	}

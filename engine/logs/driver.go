@@ -75,6 +75,9 @@ next:
 				continue next
 			}
 		}
+		if c.Type == "local" {
+			return "", fmt.Errorf("unknown log opt '%s' for log driver %s", key, c.Type) // its own words
+		}
 		return "", fmt.Errorf("unknown log opt '%s' for %s log driver", key, c.Type)
 	}
 	if _, _, err := mode(c.Config); err != nil {

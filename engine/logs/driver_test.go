@@ -286,7 +286,7 @@ func TestValid(t *testing.T) {
 	for want, c := range map[string]container.LogConfig{
 		"logging plugin x": {Type: "x"},
 		"unknown log opt 'x' for json-file log driver":   {Type: "json-file", Config: map[string]string{"x": "1"}},
-		"unknown log opt 'labels' for local log driver":  {Type: "local", Config: map[string]string{"labels": "1"}},
+		"unknown log opt 'labels' for log driver local":  {Type: "local", Config: map[string]string{"labels": "1"}},
 		"unknown log opt 'x' for syslog log driver":      {Type: "syslog", Config: map[string]string{"x": "1"}},
 		"invalid syslog facility":                        {Type: "syslog", Config: map[string]string{"syslog-facility": "x"}},
 		"Invalid syslog format":                          {Type: "syslog", Config: map[string]string{"syslog-format": "x"}},

@@ -68,7 +68,7 @@ func Resolve(cfg *container.Config, h *container.HostConfig, from From) ([]recor
 	sort.Strings(more)
 	for _, dest := range more {
 		clean := path.Clean(dest)
-		if err := destination(dest, clean); err != nil {
+		if err := destination(mount.TypeVolume, dest, clean); err != nil {
 			return nil, err
 		}
 		taken := slices.ContainsFunc(out, func(o record.Mount) bool { return o.Destination == clean })
@@ -86,6 +86,12 @@ func donated(refs []string, donor func(string) ([]record.Mount, error)) ([]recor
 	var out []record.Mount
 	for _, ref := range refs {
 		name, mode, _ := strings.Cut(ref, ":")
+		switch {
+		case ref == "":
+			return nil, errors.New("volumes-from specification cannot be an empty string")
+		case name == "":
+			return nil, errors.New("invalid name or ID supplied: \"\"")
+		}
 		writable := true
 		for _, o := range strings.Split(mode, ",") {
 			switch o {
@@ -95,9 +101,6 @@ func donated(refs []string, donor func(string) ([]record.Mount, error)) ([]recor
 			default:
 				return nil, fmt.Errorf("invalid mode: %s", mode)
 			}
-		}
-		if name == "" {
-			return nil, errors.New("volumes-from specification cannot be an empty string")
 		}
 		list, err := donor(name)
 		if err != nil {
@@ -112,12 +115,12 @@ func donated(refs []string, donor func(string) ([]record.Mount, error)) ([]recor
 	return out, nil
 }
 
-func destination(said, clean string) error {
+func destination(kind mount.Type, said, clean string) error {
 	if !path.IsAbs(clean) {
-		return fmt.Errorf("invalid volume specification: '%s': invalid mount config for type \"volume\": invalid mount path: '%s' mount path must be absolute", said, clean)
+		return fmt.Errorf("invalid volume specification: '%s': invalid mount config for type %q: invalid mount path: '%s' mount path must be absolute", said, kind, clean)
 	}
 	if clean == "/" {
-		return fmt.Errorf("invalid volume specification: '%s': invalid mount config for type \"volume\": invalid specification: destination can't be '/'", said)
+		return fmt.Errorf("invalid volume specification: '%s': invalid mount config for type %q: invalid specification: destination can't be '/'", said, kind)
 	}
 	return nil
 }
@@ -141,13 +144,17 @@ func bind(s, dir string) (record.Mount, error) {
 	if len(part) == 1 {
 		// A lone path is a volume without a name.
 		clean := path.Clean(s)
-		return anonymous(clean, dir), destination(s, clean)
+		return anonymous(clean, dir), destination(mount.TypeVolume, s, clean)
 	}
 	if len(part) > 3 || part[0] == "" || part[1] == "" {
 		return record.Mount{}, fmt.Errorf("invalid volume specification: '%s'", s)
 	}
 	dest := path.Clean(part[1])
-	if err := destination(s, dest); err != nil {
+	kind := mount.TypeVolume
+	if path.IsAbs(part[0]) {
+		kind = mount.TypeBind
+	}
+	if err := destination(kind, s, dest); err != nil {
 		return record.Mount{}, err
 	}
 	var m record.Mount
@@ -169,7 +176,16 @@ func bind(s, dir string) (record.Mount, error) {
 }
 
 func modes(m *record.Mount, list string) error {
+	wrong := fmt.Errorf("invalid mode: %s", list)
+	seen := map[string]bool{}
 	for _, o := range strings.Split(list, ",") {
+		// One of a kind: Docker takes no two.
+		if kind := modeKind(o); kind != "" {
+			if seen[kind] {
+				return wrong
+			}
+			seen[kind] = true
+		}
 		switch o {
 		case "ro", "readonly":
 			m.RW = false
@@ -178,19 +194,36 @@ func modes(m *record.Mount, list string) error {
 		case "z", "Z", "consistent", "cached", "delegated", "":
 		case "nocopy":
 			if m.Type != mount.TypeVolume {
-				return fmt.Errorf("invalid mode: %s", list)
+				return wrong
 			}
 			m.CopyUp = false
 		case "private", "rprivate", "shared", "rshared", "slave", "rslave":
 			if m.Type != mount.TypeBind {
-				return fmt.Errorf("invalid mode: %s", list)
+				return wrong
 			}
 			m.Propagation = mount.Propagation(o)
 		default:
-			return fmt.Errorf("invalid mode: %s", list)
+			return wrong
 		}
 	}
 	return nil
+}
+
+// modeKind sorts the modes of -v; "" is one that may be there twice.
+func modeKind(mode string) string {
+	switch mode {
+	case "ro", "rw", "readonly":
+		return "access"
+	case "z", "Z":
+		return "label"
+	case "nocopy":
+		return "copy"
+	case "private", "rprivate", "shared", "rshared", "slave", "rslave":
+		return "propagation"
+	case "consistent", "cached", "delegated":
+		return "consistency"
+	}
+	return ""
 }
 
 // fromMount reads one --mount.
@@ -217,7 +250,7 @@ func fromMount(in *mount.Mount, from From) (record.Mount, error) {
 	case mount.TypeTmpfs:
 		return tmpfsMount(in, dest, wrong)
 	}
-	return record.Mount{}, fmt.Errorf("mount type unknown: %q", in.Type)
+	return wrong("mount type unknown")
 }
 
 // wrongFunc says what is wrong with a mount.
@@ -226,8 +259,8 @@ type wrongFunc func(format string, a ...any) (record.Mount, error)
 func volumeMount(in *mount.Mount, dest, dir string, wrong wrongFunc) (record.Mount, error) {
 	m := anonymous(dest, dir)
 	if in.Source != "" {
-		if !record.ValidName(in.Source) {
-			return wrong("%q includes invalid characters for a local volume name", in.Source)
+		if err := checkName(in.Source); err != nil {
+			return record.Mount{}, errors.New(Reason(err))
 		}
 		m = named(in.Source, dest, dir)
 	}

@@ -113,7 +113,7 @@ func run(c *Config) error {
 	if err != nil {
 		return err
 	}
-	if err := workdir(c.Process.Cwd, id); err != nil {
+	if err := workdir(c.Process.Cwd, id, !c.Enter); err != nil {
 		return err
 	}
 	if err := terminal(c, id); err != nil {

@@ -81,15 +81,15 @@ func environment(env []string, id *identity) []string {
 	return append(append([]string(nil), env...), "HOME="+id.home)
 }
 
-// workdir changes into the working directory, which is made when it is missing,
-// and makes sure that it is inside the root: a directory that was reached through
+// workdir changes into the working directory, which is made when it is missing
+// and the container begins, and makes sure that it is inside the root: a directory that was reached through
 // a descriptor of the host's has no name here (CVE-2024-21626).
-func workdir(dir string, id *identity) error {
+func workdir(dir string, id *identity, begins bool) error {
 	if dir == "" {
 		dir = "/"
 	}
 	err := unix.Chdir(dir)
-	if errors.Is(err, unix.ENOENT) {
+	if begins && errors.Is(err, unix.ENOENT) {
 		if err = os.MkdirAll(dir, 0o755); err == nil {
 			os.Chown(dir, id.uid, id.gid)
 			err = unix.Chdir(dir)

@@ -54,7 +54,7 @@ func newDiff(t *tool) *verb {
 }
 
 func newCommit(t *tool) *verb {
-	v := &verb{mixed: true, min: 1, max: 2}
+	v := &verb{mixed: true, min: 1, max: 2, both: true}
 	v.Command = &cli.Command{
 		Usage:     "Create a new image from a container's changes",
 		ArgsUsage: "CONTAINER [REPOSITORY[:TAG]]",

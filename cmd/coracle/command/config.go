@@ -76,6 +76,11 @@ func (s *settings) fillProcess() error {
 	if cfg.Env, err = environment(s.c, s.v); err != nil {
 		return err
 	}
+	for _, l := range s.c.StringSlice("label") {
+		if l == "" || l[0] == '=' {
+			return s.v.badValue("label", l, fmt.Errorf("invalid label '%s': empty name", l))
+		}
+	}
 	if cfg.Labels, err = opts.Labels(s.c.StringSlice("label-file"), s.c.StringSlice("label")); err != nil {
 		return err
 	}
@@ -145,7 +150,7 @@ func (s *settings) fillMounts() error {
 	for _, value := range s.c.StringSlice("device") {
 		d, err := opts.Device(value)
 		if err != nil {
-			return s.v.badValue("device", value, err)
+			return usage(s.v.spelling, err)
 		}
 		s.Host.Devices = append(s.Host.Devices, d)
 	}
@@ -205,6 +210,9 @@ func (s *settings) fillResources() error {
 // size reads one flag that is a number with a unit.
 func (s *settings) size(flag string, into *int64, read func(string) (int64, error)) error {
 	value := s.c.String(flag)
+	if value == "" && s.c.IsSet(flag) && flag != "cpus" {
+		return s.v.badValue(flag, value, errors.New("invalid size: ''"))
+	}
 	n, err := read(value)
 	if err != nil {
 		return s.v.badValue(flag, value, err)

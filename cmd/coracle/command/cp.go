@@ -51,6 +51,9 @@ func copyFiles(c *cli.Context, t *tool) error {
 	}
 	from, src := side(args[0])
 	to, dst := side(args[1])
+	if src == "" || dst == "" {
+		return errors.New("bad parameter: path cannot be empty")
+	}
 	var copied int64
 	said := dst
 	var err error

@@ -81,6 +81,10 @@ func eventWriter(w io.Writer, text string) (func(*events.Message) error, error) 
 			}
 			return nil, &usageError{"", fmt.Errorf("Error parsing format: %w", err), 64}
 		}
+		// As Docker's: a field that is not there is known before anything has happened.
+		if err := tmpl.Execute(io.Discard, &event{}); err != nil {
+			return nil, &usageError{"", fmt.Errorf("Error parsing format: %w", err), 64}
+		}
 	}
 	return func(m *events.Message) error {
 		e := event{Message: *m}

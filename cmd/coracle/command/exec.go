@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"path"
 
 	"coracle/engine"
 
@@ -65,6 +66,13 @@ func (t *tool) exec(c *cli.Context, v *verb) error {
 	}
 	defer restore()
 	code, err := eng.Exec(c.Context, c.Args().First(), req, s)
+	var e *engine.Error
+	switch {
+	case err != nil && detach:
+		return coded{err, 1}
+	case errors.As(err, &e) && e.Kind == engine.Invalid && req.WorkingDir != "" && !path.IsAbs(req.WorkingDir):
+		return coded{err, 126}
+	}
 	return leaving(code, err)
 }
 

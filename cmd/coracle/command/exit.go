@@ -101,6 +101,7 @@ func exitCode(v *verb, err error) int {
 		own  status
 		use  *usageError
 		exec *isolate.ExecError
+		step *isolate.StageError
 		code coded
 	)
 	switch {
@@ -116,6 +117,8 @@ func exitCode(v *verb, err error) int {
 		if errors.Is(exec.Errno, syscall.ENOENT) {
 			return 127
 		}
+		return 126
+	case v != nil && v.enters && !v.starts && errors.As(err, &step):
 		return 126
 	case v != nil && v.starts:
 		return 125

@@ -47,7 +47,7 @@ func (t *tool) inspectVerb(kind, usage, args string, flags ...cli.Flag) *verb {
 		switch only {
 		case "", "container", "image", "network", "volume":
 		default:
-			return fmt.Errorf("%q is not a valid value for --type: container, image, network and volume are", only)
+			return fmt.Errorf("unknown type: %q: must be one of \"container\", \"image\", \"network\", \"volume\"", only)
 		}
 		return t.inspect(c, only)
 	}

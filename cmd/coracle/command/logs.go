@@ -1,7 +1,7 @@
 package command
 
 import (
-	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -34,19 +34,18 @@ func newLogs(t *tool) *verb {
 func (t *tool) logs(c *cli.Context, v *verb) error {
 	o := engine.LogOptions{Follow: c.Bool("follow"), Timestamps: c.Bool("timestamps"), Details: c.Bool("details"), Tail: -1}
 	if tail := c.String("tail"); tail != "all" {
-		n, err := strconv.Atoi(tail)
-		if err != nil {
-			return v.badValue("tail", tail, errors.New(`must be a number or "all"`))
+		// What is no number is all, as to Docker.
+		if n, err := strconv.Atoi(tail); err == nil {
+			o.Tail = max(n, -1)
 		}
-		o.Tail = max(n, -1)
 	}
 	now := time.Now()
 	var err error
 	if o.Since, err = opts.When(c.String("since"), now); err != nil {
-		return v.badValue("since", c.String("since"), err)
+		return fmt.Errorf(`invalid value for "since": %w`, err)
 	}
 	if o.Until, err = opts.When(c.String("until"), now); err != nil {
-		return v.badValue("until", c.String("until"), err)
+		return fmt.Errorf(`invalid value for "until": %w`, err)
 	}
 	eng, err := t.engine(c.Context)
 	if err != nil {

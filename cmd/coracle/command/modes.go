@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"coracle/cmd/coracle/opts"
 
@@ -94,9 +95,6 @@ func (s *settings) fillModes() error {
 	if h.StorageOpt, err = opts.StorageOpts(c.StringSlice("storage-opt")); err != nil {
 		return err
 	}
-	if err := opts.VolumesFrom(h.VolumesFrom); err != nil {
-		return err
-	}
 	h.LogConfig, err = opts.LogConfig(c.String("log-driver"), c.StringSlice("log-opt"))
 	return err
 }
@@ -105,7 +103,7 @@ func (s *settings) fillBlock() error {
 	c, r := s.c, &s.Host.Resources
 	weight := c.Int("blkio-weight")
 	if weight < 0 || weight > 65535 {
-		return s.v.badValue("blkio-weight", c.String("blkio-weight"), errors.New("value out of range"))
+		return s.v.badValue("blkio-weight", strconv.Itoa(weight), errors.New("value out of range"))
 	}
 	r.BlkioWeight = uint16(weight)
 	r.CPUPeriod, r.CPUQuota = int64(c.Int("cpu-period")), int64(c.Int("cpu-quota"))

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -38,6 +39,9 @@ func (t *tool) ps(c *cli.Context, v *verb) error {
 	filters, err := v.filters(c)
 	if err != nil {
 		return err
+	}
+	if c.Bool("quiet") && c.IsSet("format") {
+		fmt.Fprintln(t.Err, "WARNING: Ignoring custom format, because both --format and --quiet are set.")
 	}
 	text := listFormat(c.String("format"), "psFormat", c.Bool("quiet"))
 	o := engine.ListOptions{

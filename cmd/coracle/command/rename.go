@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"fmt"
 
 	"coracle/engine"
 
@@ -20,7 +21,11 @@ func newRename(t *tool) *verb {
 		if err != nil {
 			return err
 		}
-		return engine.Rename(c.Context, eng, from, to)
+		if err := engine.Rename(c.Context, eng, from, to); err != nil {
+			t.complain(err)
+			return fmt.Errorf("failed to rename container named %s", from)
+		}
+		return nil
 	}
 	return v
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"coracle/engine"
 
@@ -22,9 +23,18 @@ func newStart(t *tool) *verb {
 	}
 	v.Action = func(c *cli.Context) error {
 		if !c.Bool("attach") && !c.Bool("interactive") {
-			return t.each(c, func(ctx context.Context, e *engine.Engine, ref string) error {
-				return unlessDone(e.Start(ctx, ref))
+			var failed []string
+			err := t.each(c, func(ctx context.Context, e *engine.Engine, ref string) error {
+				err := unlessDone(e.Start(ctx, ref))
+				if err != nil {
+					failed = append(failed, ref)
+				}
+				return err
 			})
+			if failed != nil {
+				return errors.New("failed to start containers: " + strings.Join(failed, ", "))
+			}
+			return err
 		}
 		if c.NArg() > 1 {
 			return errors.New("you cannot start and attach multiple containers at once")

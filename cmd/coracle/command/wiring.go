@@ -2,6 +2,7 @@ package command
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"coracle/cmd/coracle/opts"
@@ -56,6 +57,9 @@ func (s *settings) fillNetwork() error {
 			}
 			s.Host.NetworkMode = container.NetworkMode(a.Name)
 			s.Host.Links = s.c.StringSlice("link")
+			if slices.Contains(s.Host.Links, "") {
+				return s.v.badValue("link", "", errors.New("empty string specified for links"))
+			}
 		}
 		if s.Networking.EndpointsConfig[a.Name] != nil {
 			return errors.New("network \"" + a.Name + "\" is specified multiple times")

@@ -131,16 +131,6 @@ func LogConfig(driver string, values []string) (container.LogConfig, error) {
 	return c, nil
 }
 
-// VolumesFrom checks that no value is empty.
-func VolumesFrom(values []string) error {
-	for _, v := range values {
-		if name, _, _ := strings.Cut(v, ":"); name == "" {
-			return fmt.Errorf("invalid value for --volumes-from: %q", v)
-		}
-	}
-	return nil
-}
-
 // DNSSearch checks search domains; "." alone is none.
 func DNSSearch(values []string) ([]string, error) {
 	var all []string

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,7 +21,9 @@ func Volumes(values []string) (binds []string, anonymous map[string]struct{}, er
 	for _, v := range values {
 		source, rest, ok := strings.Cut(v, ":")
 		switch {
-		case v == "" || ok && (source == "" || rest == "") || strings.Count(v, ":") > 2:
+		case v == "":
+			return nil, nil, errors.New("invalid empty volume spec")
+		case ok && (source == "" || rest == ""):
 			return nil, nil, fmt.Errorf("invalid spec: %s: want [SOURCE:]TARGET[:OPTIONS]", v)
 		case !ok:
 			if anonymous == nil {
@@ -57,7 +60,7 @@ func Tmpfs(values []string) map[string]string {
 func Mount(v string) (mount.Mount, error) {
 	m := mount.Mount{Type: mount.TypeVolume}
 	if strings.TrimSpace(v) == "" {
-		return m, errors.New("value is empty")
+		return m, io.EOF
 	}
 	fields, err := csv.NewReader(strings.NewReader(v)).Read()
 	if err != nil {
@@ -206,11 +209,8 @@ func tmpfsField(m *mount.Mount, key, value string) error {
 
 func checkMount(m *mount.Mount) error {
 	switch m.Type {
-	case mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs, mount.TypeImage:
 	case "":
 		return errors.New("type is required")
-	default:
-		return fmt.Errorf("mount type %q is not supported: bind, volume, tmpfs and image are", m.Type)
 	}
 	if m.Target == "" {
 		return errors.New("target is required")

@@ -163,7 +163,10 @@ func Expose(values []string) (network.PortSet, map[network.Port]uint16, error) {
 			}
 		}
 		r, err := network.ParsePortRange(text)
-		if err != nil || r.Start() == 0 {
+		if err != nil {
+			return nil, nil, fmt.Errorf("invalid range format for --expose: %s, error: %w", v, err)
+		}
+		if r.Start() == 0 {
 			return nil, nil, fmt.Errorf("invalid range format for --expose: %s", v)
 		}
 		if moved {

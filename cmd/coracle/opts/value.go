@@ -44,7 +44,7 @@ func CPUs(s string) (int64, error) {
 	if !nano.IsInt() {
 		return 0, errors.New("value is too precise")
 	}
-	if nano.Sign() < 0 || !nano.Num().IsInt64() {
+	if !nano.Num().IsInt64() {
 		return 0, fmt.Errorf("%s is out of range", s)
 	}
 	return nano.Num().Int64(), nil
@@ -83,7 +83,8 @@ func Device(v string) (container.DeviceMapping, error) {
 		d.PathOnHost, d.PathInContainer = parts[0], parts[1]
 	case len(parts) == 1:
 		d.PathOnHost, d.PathInContainer = v, v
-	default:
+	}
+	if v == "" || len(parts) > 3 {
 		return d, fmt.Errorf("bad format for path: %s", v)
 	}
 	if !isDeviceMode(d.CgroupPermissions) {
