@@ -58,13 +58,7 @@ func (s *Session) resources(ctx context.Context, state *plan.State) error {
 	if err != nil {
 		return err
 	}
-	state.Wired = wired
-	for name := range networks {
-		state.Networks[name] = true
-	}
-	for name := range volumes {
-		state.Volumes[name] = true
-	}
+	state.Networks, state.Volumes, state.Wired = networks, volumes, wired
 	return nil
 }
 
@@ -76,6 +70,8 @@ type UpOptions struct {
 	Scale map[string]int // by service
 	// IgnoreOrphans: nothing is said of containers of services that are gone.
 	IgnoreOrphans bool
+	// Confirm asks whether something is to be lost; nil: it is not.
+	Confirm func(question string) bool
 }
 
 // Prepared is a plan with what it was made from.
@@ -109,9 +105,18 @@ func (s *Session) Plan(ctx context.Context, p *load.Project, o UpOptions) (*Prep
 	if o.Options.Images, o.Options.Pull, err = s.images(ctx, p, o.Pull); err != nil {
 		return nil, err
 	}
+	for _, key := range plan.DivergedVolumes(p, state) {
+		question := fmt.Sprintf("Volume %q exists but doesn't match configuration in compose file. Recreate (data will be lost)?", p.Volumes[key].Name)
+		if o.Confirm != nil && o.Confirm(question) {
+			o.RenewVolumes = append(o.RenewVolumes, key)
+		}
+	}
 	pl, err := plan.Up(p, state, o.Options)
 	if err != nil {
 		return nil, err
+	}
+	for _, w := range pl.Warnings {
+		s.warn("%s", w)
 	}
 	if !o.NoStart {
 		if err := s.clashes(ctx, p, pl, state.Wired); err != nil {
@@ -129,17 +134,22 @@ func (s *Session) Plan(ctx context.Context, p *load.Project, o UpOptions) (*Prep
 func external(p *load.Project, state *plan.State) error {
 	if state.Wired {
 		for _, key := range slices.Sorted(maps.Keys(p.Networks)) {
-			if n := p.Networks[key]; bool(n.External) && !state.Networks[n.Name] && !builtIn(n.Name) {
+			if n := p.Networks[key]; bool(n.External) && !has(state.Networks, n.Name) && !builtIn(n.Name) {
 				return fmt.Errorf("network %s declared as external, but could not be found", n.Name)
 			}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p.Volumes)) {
-		if v := p.Volumes[key]; bool(v.External) && !state.Volumes[v.Name] {
+		if v := p.Volumes[key]; bool(v.External) && !has(state.Volumes, v.Name) {
 			return fmt.Errorf("external volume %q not found", v.Name)
 		}
 	}
 	return nil
+}
+
+func has(list map[string]map[string]string, name string) bool {
+	_, ok := list[name]
+	return ok
 }
 
 func builtIn(network string) bool {

@@ -67,7 +67,10 @@ func (r *running) prepare(ctx context.Context) error {
 	if err := r.pull(ctx); err != nil {
 		return err
 	}
-	err := all(ctx, r.plan.Networks, func(ctx context.Context, key string) error {
+	if err := r.resources(ctx); err != nil {
+		return err
+	}
+	err := all(ctx, slices.Concat(r.plan.Networks, r.plan.RenewNetworks), func(ctx context.Context, key string) error {
 		req, err := model.Network(r.p, key)
 		if err != nil {
 			return err
@@ -77,7 +80,7 @@ func (r *running) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = all(ctx, r.plan.Volumes, func(ctx context.Context, key string) error {
+	err = all(ctx, slices.Concat(r.plan.Volumes, r.plan.RenewVolumes), func(ctx context.Context, key string) error {
 		req := model.Volume(r.p, key)
 		return r.step(ctx, "Volume "+req.Name, "Creating", "Created", func() error { return r.Engine.MakeVolume(ctx, req) })
 	})

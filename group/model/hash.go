@@ -65,7 +65,9 @@ func Hash(s *types.ServiceConfig) (string, error) {
 	return digest.FromBytes(b.Bytes()).Encoded(), nil
 }
 
-// digestOf is the digest by which docker compose knows a network again.
+// NetworkHash is the digest by which docker compose knows a network again.
+func NetworkHash(n types.NetworkConfig) string { return digestOf(n) }
+
 func digestOf(v any) string {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -74,8 +76,8 @@ func digestOf(v any) string {
 	return digest.FromBytes(data).Encoded()
 }
 
-// volumeHash is a volume's, with the driver written out.
-func volumeHash(v types.VolumeConfig) string {
+// VolumeHash is a volume's, with the driver written out.
+func VolumeHash(v types.VolumeConfig) string {
 	if v.Driver == "" {
 		v.Driver = "local"
 	}

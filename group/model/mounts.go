@@ -179,5 +179,5 @@ func resourceLabels(p *load.Project, own types.Labels, kind, key, hash string) m
 // Volume is how a project's volume is to be made.
 func Volume(p *load.Project, key string) volume.CreateRequest {
 	v := p.Volumes[key]
-	return volume.CreateRequest{Name: v.Name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: resourceLabels(p, v.Labels, LabelVolume, key, volumeHash(v))}
+	return volume.CreateRequest{Name: v.Name, Driver: v.Driver, DriverOpts: v.DriverOpts, Labels: resourceLabels(p, v.Labels, LabelVolume, key, VolumeHash(v))}
 }

@@ -162,7 +162,7 @@ func Network(p *load.Project, key string) (network.CreateRequest, error) {
 	r := network.CreateRequest{
 		Name: n.Name, Driver: n.Driver, Internal: n.Internal, Attachable: n.Attachable,
 		EnableIPv4: n.EnableIPv4, EnableIPv6: n.EnableIPv6, Options: n.DriverOpts,
-		Labels: resourceLabels(p, n.Labels, LabelNetwork, key, digestOf(n)),
+		Labels: resourceLabels(p, n.Labels, LabelNetwork, key, NetworkHash(n)),
 	}
 	if n.Ipam.Driver == "" && len(n.Ipam.Config) == 0 && len(n.Ipam.Options) == 0 {
 		return r, nil

@@ -32,6 +32,8 @@ type Options struct {
 	Images map[string]string
 	// Pull are the services whose image is to be pulled, and why.
 	Pull map[string]string
+	// RenewVolumes, by key, are made anew: their data are lost.
+	RenewVolumes []string
 }
 
 // Action is what is done to a container.
@@ -69,14 +71,18 @@ type Plan struct {
 	Pull     map[string]string `json:"pull,omitempty"` // why, by service
 	Networks []string          `json:"networks,omitempty"`
 	Volumes  []string          `json:"volumes,omitempty"`
-	Orphans  []Step            `json:"orphans,omitempty"` // that are removed
-	Ignored  []string          `json:"ignored,omitempty"` // orphans that stay
-	Waves    [][]*Service      `json:"waves"`
+	// Their definitions changed: what is on them stops, then they are made anew.
+	RenewNetworks []string     `json:"renew_networks,omitempty"`
+	RenewVolumes  []string     `json:"renew_volumes,omitempty"`
+	Warnings      []string     `json:"warnings,omitempty"`
+	Orphans       []Step       `json:"orphans,omitempty"` // that are removed
+	Ignored       []string     `json:"ignored,omitempty"` // orphans that stay
+	Waves         [][]*Service `json:"waves"`
 }
 
 // Nothing tells whether there is nothing to do.
 func (p *Plan) Nothing() bool {
-	if len(p.Pull)+len(p.Networks)+len(p.Volumes)+len(p.Orphans) > 0 {
+	if len(p.Pull)+len(p.Networks)+len(p.Volumes)+len(p.RenewNetworks)+len(p.RenewVolumes)+len(p.Orphans) > 0 {
 		return false
 	}
 	for _, wave := range p.Waves {
@@ -97,12 +103,16 @@ type planner struct {
 	s     *State
 	o     Options
 	fresh map[string]bool // services whose first container is made anew
+	renew renewed
 }
 
 // Up plans `up`: what has the project's containers be what its files say.
 func Up(p *load.Project, s *State, o Options) (*Plan, error) {
 	pl := &planner{p: p, s: s, o: o, fresh: map[string]bool{}}
 	out := &Plan{Project: p.Name, Pull: o.Pull}
+	if err := pl.resources(out); err != nil {
+		return nil, err
+	}
 	graph := Project(p.Project)
 	waves, err := graph.Waves()
 	if err != nil {
@@ -120,7 +130,6 @@ func Up(p *load.Project, s *State, o Options) (*Plan, error) {
 		out.Waves = append(out.Waves, wave)
 	}
 	pl.restarts(out, graph)
-	pl.resources(out)
 	pl.orphans(out)
 	return out, nil
 }
@@ -161,9 +170,14 @@ func (pl *planner) service(name string) (*Service, error) {
 		switch {
 		case i >= want:
 			step.Action, step.Why = Remove, fmt.Sprintf("scaled to %d", want)
+		case why[c] != "" && pl.renew.volumeOf(c) != "":
+			step.Action = Create // the old one goes before its volume does
+			step.Container = model.Name(pl.p, &s, c.Number)
 		case why[c] != "":
 			step.Action = Recreate
 			step.Container = model.Name(pl.p, &s, c.Number)
+		case c.Running() && pl.renew.networkOf(c) != "":
+			step.Action, step.Why = Start, "network "+pl.renew.networkOf(c)+" changed"
 		case c.Running():
 			step.Action = Leave
 		default:
@@ -172,7 +186,7 @@ func (pl *planner) service(name string) (*Service, error) {
 		if step.Action == Start && pl.o.NoStart {
 			step.Action = Leave
 		}
-		if step.Action == Recreate {
+		if step.Action == Recreate || step.Action == Create {
 			pl.fresh[name] = true
 		}
 		out.Steps = append(out.Steps, step)
@@ -234,6 +248,9 @@ func (pl *planner) order(s *types.ServiceConfig, have []*Container) ([]*Containe
 
 // diverged says why a container is to be made anew; "": it is not.
 func (pl *planner) diverged(s *types.ServiceConfig, c *Container) (string, error) {
+	if name := pl.renew.volumeOf(c); name != "" {
+		return "volume " + name + " changed", nil
+	}
 	switch pl.policy(s.Name) {
 	case Keep:
 		return "", nil
@@ -279,7 +296,7 @@ func (pl *planner) attached(s *types.ServiceConfig, c *Container) string {
 	}
 	for _, v := range s.Volumes {
 		named, ok := pl.p.Volumes[v.Source]
-		if v.Type == types.VolumeTypeVolume && ok && !slices.Contains(slices.Collect(maps.Values(c.Volumes)), named.Name) {
+		if v.Type == types.VolumeTypeVolume && ok && !c.Holds(named.Name) {
 			return "it lacks volume " + named.Name
 		}
 	}
@@ -315,22 +332,6 @@ func (pl *planner) restarts(out *Plan, g Graph) {
 					changed[s.Name] = true
 				}
 			}
-		}
-	}
-}
-
-// resources are the networks and volumes that are missing.
-func (pl *planner) resources(out *Plan) {
-	if pl.s.Wired {
-		for _, key := range slices.Sorted(maps.Keys(pl.p.Networks)) {
-			if n := pl.p.Networks[key]; !bool(n.External) && !pl.s.Networks[n.Name] {
-				out.Networks = append(out.Networks, key)
-			}
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(pl.p.Volumes)) {
-		if v := pl.p.Volumes[key]; !bool(v.External) && !pl.s.Volumes[v.Name] {
-			out.Volumes = append(out.Volumes, key)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"coracle/group/model"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
 )
 
 func project(t *testing.T, text string) *load.Project {
@@ -172,6 +174,60 @@ func TestCycleOfLabels(t *testing.T) {
 	g := Graph{"a": model.ParseDepends("b:service_started:false"), "b": model.ParseDepends("c"), "c": model.ParseDepends("a"), "d": nil}
 	_, err := g.Waves()
 	if err == nil || err.Error() != "dependency cycle detected: a -> b -> c -> a" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestRenew: networks whose definition changed are made anew and what is on them
+// starts again; volumes only where that was agreed to.
+func TestRenew(t *testing.T) {
+	p := project(t, "services:\n  a: {image: box, networks: [n]}\n  b: {image: box, volumes: [\"data:/v\"]}\nnetworks: {n: {}}\nvolumes: {data: {}}\n")
+	of := func(service, kind, name string) container.Summary {
+		c := have(t, p, service, 1, container.StateRunning)
+		switch kind {
+		case "network":
+			c.NetworkSettings = &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{name: {}}}
+		case "volume":
+			c.Mounts = []container.MountPoint{{Type: mount.TypeVolume, Name: name, Destination: "/v"}}
+			c.NetworkSettings = &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{"shop_default": {}}}
+		}
+		return c
+	}
+	state := func(hash string) *State {
+		s := Observe([]container.Summary{of("a", "network", "shop_n"), of("b", "volume", "shop_data")})
+		s.Wired = true
+		own := func(kind, key, is string) map[string]string {
+			return map[string]string{model.LabelProject: "shop", kind: key, model.LabelHash: is}
+		}
+		s.Networks = map[string]map[string]string{
+			"shop_n":       own(model.LabelNetwork, "n", hash),
+			"shop_default": own(model.LabelNetwork, "default", model.NetworkHash(p.Networks["default"])),
+		}
+		s.Volumes = map[string]map[string]string{"shop_data": own(model.LabelVolume, "data", hash)}
+		return s
+	}
+	s := state("other")
+	if list := DivergedVolumes(p, s); len(list) != 1 || list[0] != "data" {
+		t.Errorf("diverged: %q", list)
+	}
+	got := text(t, p, s, Options{RenewVolumes: []string{"data"}})
+	for _, want := range []string{
+		"recreate  network n (its definition changed)", "recreate  volume data (its definition changed, its data are lost)",
+		"start     container shop-a-1 (network shop_n changed)", "create    container shop-b-1 (volume shop_data changed)",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if got := text(t, p, state("other"), Options{NoStart: true}); strings.Contains(got, "container shop-b-1") && !strings.Contains(got, "leave     container shop-b-1") {
+		t.Errorf("the volume was not agreed to:\n%s", got)
+	}
+	if got := text(t, p, state(""), Options{}); !strings.Contains(got, "nothing to do") {
+		t.Errorf("without a hash:\n%s", got)
+	}
+	s = state("")
+	delete(s.Networks["shop_n"], model.LabelNetwork)
+	if _, err := Up(p, s, Options{}); err == nil || err.Error() != `network shop_n was found but has incorrect label com.docker.compose.network set to "" (expected: "n")` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -42,15 +42,15 @@ func (c *Container) Running() bool {
 // State is what there is of a project.
 type State struct {
 	Containers []*Container
-	Networks   map[string]bool // all that there are, by name
-	Volumes    map[string]bool
+	Networks   map[string]map[string]string // labels of all that there are, by name
+	Volumes    map[string]map[string]string
 	// Wired: there are networks at all; without, they are not planned.
 	Wired bool
 }
 
 // Observe reads the containers of a project from a listing.
 func Observe(list []container.Summary) *State {
-	s := &State{Networks: map[string]bool{}, Volumes: map[string]bool{}}
+	s := &State{Networks: map[string]map[string]string{}, Volumes: map[string]map[string]string{}}
 	for i := range list {
 		s.Containers = append(s.Containers, Of(&list[i]))
 	}
@@ -87,6 +87,11 @@ func Of(s *container.Summary) *Container {
 		c.Networks = slices.Sorted(maps.Keys(s.NetworkSettings.Networks))
 	}
 	return c
+}
+
+// Holds tells whether it has a volume.
+func (c *Container) Holds(volume string) bool {
+	return slices.Contains(slices.Collect(maps.Values(c.Volumes)), volume)
 }
 
 func hexadecimal(s string, n int) bool {

@@ -23,6 +23,12 @@ func (p *Plan) Write(w io.Writer) {
 	for _, name := range p.Volumes {
 		fmt.Fprintf(w, "create    volume %s\n", name)
 	}
+	for _, name := range p.RenewNetworks {
+		fmt.Fprintf(w, "recreate  network %s (its definition changed)\n", name)
+	}
+	for _, name := range p.RenewVolumes {
+		fmt.Fprintf(w, "recreate  volume %s (its definition changed, its data are lost)\n", name)
+	}
 	for _, s := range p.Orphans {
 		fmt.Fprintln(w, s)
 	}

@@ -268,14 +268,26 @@ func remove(t *Tool, c *cli.Context) error {
 			for i, k := range list {
 				names[i] = k.Name
 			}
-			fmt.Fprintf(t.Err, "? Going to remove %s [yN] ", strings.Join(names, ", "))
-			answer, _ := bufio.NewReader(t.In).ReadString('\n')
-			if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+			if !t.confirm("Going to remove " + strings.Join(names, ", ")) {
 				return nil
 			}
 		}
 		return x.Stop(ctx, x.files, list, act.StopOptions{Remove: true, Volumes: c.Bool("volumes")})
 	})
+}
+
+// confirm asks for a yes; the end of the input is a no.
+func (t *Tool) confirm(question string) bool {
+	fmt.Fprintf(t.Err, "? %s (y/N) ", question)
+	answer, _ := bufio.NewReader(t.In).ReadString('\n')
+	if !strings.HasSuffix(answer, "\n") {
+		fmt.Fprintln(t.Err)
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes", "true", "1":
+		return true
+	}
+	return false
 }
 
 // changed is a command that changes containers that there are.

@@ -103,7 +103,7 @@ func newCreate(t *Tool) *Verb {
 			if t.Scripting && c.NArg() == 1 && t.project.Name == "" && len(t.project.Files) == 0 {
 				return found(t, c.Args().First())
 			}
-			o, err := upOptions(c)
+			o, err := upOptions(t, c)
 			if err != nil {
 				return err
 			}
@@ -156,7 +156,7 @@ func seconds(c *cli.Context, name string) *int {
 	return &n
 }
 
-func upOptions(c *cli.Context) (o group.UpOptions, err error) {
+func upOptions(t *Tool, c *cli.Context) (o group.UpOptions, err error) {
 	for _, flag := range []string{"renew-anon-volumes", "force-recreate", "always-recreate-deps"} {
 		if !c.Bool(flag) || !c.Bool("no-recreate") {
 			continue
@@ -187,6 +187,13 @@ func upOptions(c *cli.Context) (o group.UpOptions, err error) {
 		o.Pull = ""
 	default:
 		return o, fmt.Errorf(`invalid --pull option %q: it is always, missing or never`, o.Pull)
+	}
+	o.Confirm = func(question string) bool {
+		if t.project.dryRun && !c.Bool("yes") {
+			t.Warn(question + " It would be asked")
+			return false
+		}
+		return c.Bool("yes") || t.confirm(question)
 	}
 	o.Scale, _, err = scales(c.StringSlice("scale"))
 	return o, err
@@ -264,7 +271,7 @@ func printPlan(t *Tool, p *plan.Plan) error {
 }
 
 func up(t *Tool, c *cli.Context) error {
-	o, err := upOptions(c)
+	o, err := upOptions(t, c)
 	if err != nil {
 		return err
 	}
