@@ -190,7 +190,10 @@ func (s *Session) images(ctx context.Context, p *load.Project, policy string) (i
 func needed(s *types.ServiceConfig, id, policy string, pulled func() time.Time) (string, error) {
 	var every time.Duration
 	if policy == "" {
-		policy, every, _ = s.GetPullPolicy()
+		var err error
+		if policy, every, err = refresh(s); err != nil {
+			return "", err
+		}
 	}
 	switch {
 	case s.Build != nil && id == "":
@@ -210,6 +213,20 @@ func needed(s *types.ServiceConfig, id, policy string, pulled func() time.Time) 
 		return "", errors.New("it is not here, and pull_policy is never")
 	}
 	return "missing", nil
+}
+
+// refresh is a service's policy, and how old its image may be.
+func refresh(s *types.ServiceConfig) (policy string, every time.Duration, err error) {
+	policy, every, err = s.GetPullPolicy()
+	if err == nil && s.PullPolicy == types.PullPolicyRefresh && s.PullRefreshAfter != "" {
+		// compose-go reads this form of a duration where the policy has it.
+		after := *s
+		after.PullPolicy = "every_" + s.PullRefreshAfter
+		if policy, every, err = after.GetPullPolicy(); err != nil {
+			err = fmt.Errorf("pull_refresh_after: %w", err)
+		}
+	}
+	return policy, every, err
 }
 
 // pulled is when an image was pulled last; the zero time where nobody knows.

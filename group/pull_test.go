@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,10 @@ func TestNeeded(t *testing.T) {
 		{"daily", "never", true, 25 * time.Hour, "", false},
 		{"weekly", "", true, 6 * 24 * time.Hour, "", false},
 		{"weekly", "", true, 8 * 24 * time.Hour, "weekly", false},
+		{"refresh", "", true, time.Minute, "refresh", false},
+		{"refresh 12h", "", true, 11 * time.Hour, "", false},
+		{"refresh 12h", "", true, 13 * time.Hour, "refresh", false},
+		{"refresh soon", "", true, 0, "", true},
 		{"every_30m", "", true, 29 * time.Minute, "", false},
 		{"every_30m", "", true, 31 * time.Minute, "every_30m", false},
 	} {
@@ -38,7 +43,8 @@ func TestNeeded(t *testing.T) {
 			id = "sha256:1"
 		}
 		s := &types.ServiceConfig{}
-		s.Image, s.PullPolicy = "x", tc.policy
+		s.Image = "x"
+		s.PullPolicy, s.PullRefreshAfter, _ = strings.Cut(tc.policy, " ")
 		got, err := needed(s, id, tc.flag, func() time.Time { return time.Now().Add(-tc.ago) })
 		if got != tc.want || (err != nil) != tc.fails {
 			t.Errorf("%+v: %q, %v", tc, got, err)

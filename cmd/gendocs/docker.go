@@ -9,6 +9,11 @@ import (
 	"strings"
 )
 
+// composeTSV is what docker compose says of itself.
+//
+//go:embed compose.tsv
+var composeTSV string
+
 // dockerTSV is what Docker's client says of itself: see its first lines.
 //
 //go:embed docker.tsv
@@ -45,7 +50,20 @@ func askDocker(docker string) ([]byte, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s: what `docker COMMAND --help` lists, without plugins,\n# written by go run ./cmd/gendocs -docker %s. Columns: command, flag, shorthand, value, usage.\n",
 		strings.TrimSpace(string(version)), docker)
-	err = askCommand(&b, docker, nil)
+	err = askCommand(&b, docker, "", nil)
+	return b.Bytes(), err
+}
+
+// askCompose writes compose.tsv anew from the plugin of that name.
+func askCompose(plugin string) ([]byte, error) {
+	version, err := exec.Command(plugin, "version").Output()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# %s: what `docker compose COMMAND --help` lists,\n# written by go run ./cmd/gendocs -compose PLUGIN. Columns: command, flag, shorthand, value, usage.\n",
+		strings.TrimSpace(string(version)))
+	err = askCommand(&b, plugin, "compose", nil)
 	return b.Bytes(), err
 }
 
@@ -55,14 +73,14 @@ var (
 )
 
 // askCommand adds the flags of a command and of those below it.
-func askCommand(b *bytes.Buffer, docker string, words []string) error {
+func askCommand(b *bytes.Buffer, docker, below string, words []string) error {
 	out, err := exec.Command(docker, append(words, "--help")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("docker %s --help: %w", strings.Join(words, " "), err)
 	}
-	name := strings.Join(words, " ")
+	name := strings.TrimSpace(below + " " + strings.Join(words, " "))
 	section := ""
-	var below []string
+	var commands []string
 	var last *dockerFlag
 	done := func() {
 		if last != nil {
@@ -71,7 +89,7 @@ func askCommand(b *bytes.Buffer, docker string, words []string) error {
 		last = nil
 	}
 	lines := strings.Split(string(out), "\n")
-	if name != "" {
+	if len(words) > 0 {
 		fmt.Fprintf(b, "%s\t\t\t\t%s\n", name, about(lines))
 	}
 	for _, line := range lines {
@@ -80,7 +98,7 @@ func askCommand(b *bytes.Buffer, docker string, words []string) error {
 			section = line
 		case strings.Contains(section, "Commands"):
 			if m := subcommand.FindStringSubmatch(line); m != nil && m[2] == "" {
-				below = append(below, m[1])
+				commands = append(commands, m[1])
 			}
 		case strings.Contains(section, "Options"):
 			if m := flagLine.FindStringSubmatch(line); m != nil {
@@ -92,8 +110,8 @@ func askCommand(b *bytes.Buffer, docker string, words []string) error {
 		}
 	}
 	done()
-	for _, w := range below {
-		if err := askCommand(b, docker, append(words[:len(words):len(words)], w)); err != nil {
+	for _, w := range commands {
+		if err := askCommand(b, docker, below, append(words[:len(words):len(words)], w)); err != nil {
 			return err
 		}
 	}

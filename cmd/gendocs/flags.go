@@ -22,15 +22,9 @@ func flagTable(globals []command.FlagDoc, commands []command.Doc) ([]byte, error
 			ours[s] = byName(c.Flags)
 		}
 	}
-	t := &flagDocs{ours: ours}
-	var wrong []error
-	for _, f := range theirs {
-		if err := t.add(f); err != nil {
-			wrong = append(wrong, err)
-		}
-	}
-	if wrong != nil {
-		return nil, errors.Join(wrong...)
+	t, err := flagsOf(theirs, ours)
+	if err != nil {
+		return nil, err
 	}
 	return fmt.Appendf(nil, `# Docker's commands and flags
 
@@ -42,6 +36,18 @@ them on some rungs only, %d refused. A flag that is refused is an error that nam
 and says why. What a rung cannot honour is a warning, under `+"`--strict`"+` an error.
 
 %s`, source, t.commands[done], t.commands[refused], t.commands[notYet], t.flags[done], t.some, t.flags[refused], t.text.String()), nil
+}
+
+// flagsOf looks each of their flags up among ours.
+func flagsOf(theirs []dockerFlag, ours map[string]map[string]command.FlagDoc) (*flagDocs, error) {
+	t := &flagDocs{ours: ours}
+	var wrong []error
+	for _, f := range theirs {
+		if err := t.add(f); err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return t, errors.Join(wrong...)
 }
 
 type verdict int
@@ -79,7 +85,7 @@ func (t *flagDocs) add(f dockerFlag) error {
 		return nil
 	}
 	if t.text.Len() == 0 {
-		t.text.WriteString("## docker\n\n| flag | |\n|---|---|\n")
+		fmt.Fprintf(&t.text, "## %s\n\n| flag | |\n|---|---|\n", strings.TrimSpace("docker "+f.Command))
 	}
 	title := "--" + f.Name
 	if f.Short != "" {

@@ -21,7 +21,15 @@ func main() {
 	check := flag.Bool("check", false, "compare instead of writing")
 	dir := flag.String("dir", ".", "where the tree is")
 	docker := flag.String("docker", "", "write docker.tsv anew from this client of Docker's")
+	plugin := flag.String("compose", "", "write compose.tsv anew from this plugin of Docker's")
 	flag.Parse()
+	if *plugin != "" {
+		if err := writeCompose(*plugin); err != nil {
+			fmt.Fprintln(os.Stderr, "gendocs:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *docker != "" {
 		if err := writeDocker(*docker); err != nil {
 			fmt.Fprintln(os.Stderr, "gendocs:", err)
@@ -48,6 +56,14 @@ func writeDocker(docker string) error {
 		return err
 	}
 	return os.WriteFile("cmd/gendocs/docker.tsv", data, 0o644)
+}
+
+func writeCompose(plugin string) error {
+	data, err := askCompose(plugin)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("cmd/gendocs/compose.tsv", data, 0o644)
 }
 
 func generate(dir string, check bool) error {
@@ -151,7 +167,10 @@ func documents() (map[string][]byte, error) {
 		"%% coracle 1 \"\" coracle \"coracle manual\"\n\n# NAME\ncoracle - run containers on any Linux, with one file and no daemon\n\n# SYNOPSIS\n**coracle** [OPTIONS] COMMAND [ARG...]\n\n# COMMANDS\n%s\n# GLOBAL OPTIONS\n%s\n# EXIT STATUS\n\n```\n%s```\n",
 		list.String(), terms(globals), rows))
 	var err error
-	files["flags.md"], err = flagTable(globals, commands)
+	if files["flags.md"], err = flagTable(globals, commands); err != nil {
+		return nil, err
+	}
+	files["compose.md"], err = composeTable(commands)
 	return files, err
 }
 

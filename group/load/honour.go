@@ -18,6 +18,18 @@ var reasons = []struct{ path, why string }{
 	{"services.*.cpu_percent", "it is for Windows"},
 	{"services.*.deploy.placement", "there is one machine"},
 	{"services.*.deploy.endpoint_mode", "there is no swarm"},
+	{"services.*.deploy.labels", "they are those of a swarm's service: a container's stand under labels"},
+	{"services.*.deploy.rollback_config", "a rollback is as the update was"},
+	{"services.*.deploy.resources.reservations.cpus", "nothing is kept free"},
+	{"services.*.deploy.resources.reservations.pids", "nothing is kept free"},
+	{"services.*.deploy.resources.reservations.generic_resources", "nothing serves it"},
+	{"services.*.deploy.restart_policy.delay", "the time between two starts grows from 100 ms to a minute, as with Docker"},
+	{"services.*.deploy.restart_policy.window", "a start that lasts ten seconds is taken for one that succeeded, as with Docker"},
+	{"secrets.*.driver", "there is no swarm"},
+	{"secrets.*.driver_opts", "there is no swarm"},
+	{"secrets.*.template_driver", "there is no swarm"},
+	{"configs.*.template_driver", "there is no swarm"},
+	{"jobs", "no job is run: a service that ends is one, with restart: no"},
 	{"services.*.provider", "no provider is run"},
 	{"services.*.models", "no model is run"},
 	{"services.*.use_api_socket", "there is no daemon"},
@@ -38,6 +50,17 @@ func why(f loader.UnsupportedAttribute) string {
 	for _, r := range reasons {
 		if f.Path.Matches(tree.Path(r.path)) {
 			return ": " + r.why
+		}
+	}
+	return ""
+}
+
+// Unhonoured says why an attribute ("services.*.gpus") is not honoured; "" where it
+// is, or parts of it are.
+func Unhonoured(path string) string {
+	for _, r := range reasons {
+		if r.path == path {
+			return r.why
 		}
 	}
 	return ""

@@ -47,6 +47,7 @@ func Container(p *load.Project, s *types.ServiceConfig, w Want) (*Draft, error) 
 	if s.Provider != nil {
 		return nil, fmt.Errorf("service %q: providers are not run", s.Name)
 	}
+	from := s.VolumesFrom
 	s, err := Resolve(s, w.Refs)
 	if err != nil {
 		return nil, err
@@ -61,6 +62,7 @@ func Container(p *load.Project, s *types.ServiceConfig, w Want) (*Draft, error) 
 	if d.Host, err = host(s); err != nil {
 		return nil, fmt.Errorf("service %q: %w", s.Name, err)
 	}
+	d.Host.VolumesFrom = volumesFrom(from, w.Refs)
 	if err := ports(s, d); err != nil {
 		return nil, fmt.Errorf("service %q: %w", s.Name, err)
 	}
@@ -111,6 +113,20 @@ func Resolve(s *types.ServiceConfig, refs map[string]string) (*types.ServiceConf
 		c.VolumesFrom = append(c.VolumesFrom, refs[name])
 	}
 	return &c, nil
+}
+
+// volumesFrom are Docker's, with the modes that docker compose forgets, which is why
+// Resolve leaves them out of the hash.
+func volumesFrom(list []string, refs map[string]string) []string {
+	var out []string
+	for _, from := range list {
+		name, rest, ok := strings.Cut(from, ":")
+		if name != "container" {
+			rest = refs[name] + map[bool]string{true: ":" + rest}[ok]
+		}
+		out = append(out, rest)
+	}
+	return out
 }
 
 // Shares are the services whose containers a service's container refers to.

@@ -28,6 +28,9 @@ func composeVerbs() []entry {
 	return list
 }
 
+// ComposeFlags are those before compose's command.
+func ComposeFlags() []FlagDoc { return describeAll(compose.Flags()) }
+
 // adapt makes a command of ours of one of compose's.
 func adapt(e compose.Entry) func(t *tool) *verb {
 	return func(t *tool) *verb {

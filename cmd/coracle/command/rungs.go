@@ -26,8 +26,11 @@ func Missing(command, flag string) string {
 // Absent says why there is no such command of Docker's; "" where it is yet to
 // come.
 func Absent(name string) string {
-	group, _, _ := strings.Cut(name, " ")
+	group, rest, _ := strings.Cut(name, " ")
 	switch group {
+	case "compose":
+		verb, _, _ := strings.Cut(rest, " ")
+		return compose.Lacks(verb, "")
 	case "swarm", "node", "service", "stack", "secret", "config":
 		return "coracle is no cluster (SCOPE.md)"
 	case "search":
