@@ -85,7 +85,7 @@ func confineFeatures() []Feature {
 // probeConfine confines a thread that ends then.
 func probeConfine(e *env) []Result {
 	var out []Result
-	onThread(func() {
+	sys.OnThread(func() {
 		err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 		out = append(out, trial{f: CapsAmbient, what: "prctl PR_CAP_AMBIENT", mend: "a kernel of 4.3 or newer"}.result(e, err))
 		err = unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_MKNOD, 0, 0, 0)

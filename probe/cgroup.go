@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/internal/sys"
+
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -197,7 +199,7 @@ func (h *hierarchies) missing1(c controller1) Result {
 // all are mounted, and unmounts it, which takes the hierarchy down again.
 func (h *hierarchies) mountVersion1(e *env) map[string]error {
 	out := map[string]error{}
-	onThread(func() {
+	sys.OnThread(func() {
 		if unix.Unshare(unix.CLONE_NEWNS) != nil || unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil {
 			return
 		}

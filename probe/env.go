@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -132,24 +131,4 @@ func alive(name string) bool {
 		return true // not a name of ours
 	}
 	return !errors.Is(unix.Kill(pid, 0), unix.ESRCH)
-}
-
-// onThread runs f on an operating system thread that ends with it, and with it
-// what f did to the thread: namespaces, filters, capabilities. It is never the
-// main thread, which cannot end, and whose namespaces /proc/self/ns shows.
-func onThread(f func()) {
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() != unix.Getpid() {
-			defer close(done)
-			f() // the thread ends, as it is never unlocked
-			return
-		}
-		// As long as we hold the main thread nobody else gets it.
-		onThread(f)
-		runtime.UnlockOSThread()
-		close(done)
-	}()
-	<-done
 }

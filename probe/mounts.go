@@ -24,7 +24,7 @@ func mountFeatures() []Feature {
 // for all processors at each time.
 func probeMounts(e *env) []Result {
 	var out []Result
-	onThread(func() { out = e.mountsHere() })
+	sys.OnThread(func() { out = e.mountsHere() })
 	return out
 }
 

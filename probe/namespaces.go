@@ -150,7 +150,7 @@ func unshareFeatures() []Feature {
 // probeUnshare leaves namespaces on a thread and comes back.
 func probeUnshare(e *env) []Result {
 	var out []Result
-	onThread(func() {
+	sys.OnThread(func() {
 		for _, k := range kinds() {
 			if k.name == "mnt" || k.name == "net" {
 				continue

@@ -22,7 +22,7 @@ func netFeatures() []Feature {
 // namespace.
 func probeNet(e *env) []Result {
 	var out []Result
-	onThread(func() { out = e.netHere() })
+	sys.OnThread(func() { out = e.netHere() })
 	if e.id.caps&(1<<unix.CAP_NET_ADMIN) != 0 {
 		return out
 	}

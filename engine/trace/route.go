@@ -11,10 +11,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -143,14 +144,12 @@ func dialFrom(ctx context.Context, pid int, proto string, to netip.AddrPort) err
 		return &notTried{err}
 	}
 	defer f.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
-		if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- &notTried{fmt.Errorf("join the network namespace of %d: %w", pid, err)}
+	sys.OnThread(func() {
+		if e := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); e != nil {
+			err = &notTried{fmt.Errorf("join the network namespace of %d: %w", pid, e)}
 			return
 		}
-		done <- dial()
-	}()
-	return <-done
+		err = dial()
+	})
+	return err
 }

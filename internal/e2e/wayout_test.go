@@ -9,11 +9,11 @@ import (
 	netpkg "net"
 	"net/http"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
+	"coracle/internal/sys"
 	"coracle/probe"
 	"coracle/probe/probetest"
 
@@ -29,16 +29,12 @@ func there(t *testing.T, pid int, f func() error) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // ends with the goroutine
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
+	sys.OnThread(func() {
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
+			err = f()
 		}
-		done <- f()
-	}()
-	if err := <-done; err != nil {
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -2,11 +2,32 @@ package sys
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// OnThread runs f on an operating system thread that ends with it, and with it
+// what f did to the thread: namespaces, filters, capabilities. It is never the
+// main thread, which cannot end, and whose namespaces /proc/self/ns shows.
+func OnThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			defer close(done)
+			f() // the thread ends, as it is never unlocked
+			return
+		}
+		// As long as we hold the main thread nobody else gets it.
+		OnThread(f)
+		runtime.UnlockOSThread()
+		close(done)
+	}()
+	<-done
+}
 
 // The calls below change the calling thread only, where those of package
 // syscall change all threads. The second stage executes the program from that

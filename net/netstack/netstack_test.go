@@ -20,6 +20,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/inside"
+	"coracle/internal/sys"
 	"coracle/net/network"
 	"coracle/probe"
 	"coracle/probe/probetest"
@@ -38,16 +39,13 @@ type space struct {
 func newSpace(t *testing.T) *space {
 	t.Helper()
 	s := &space{t: t, fd: -1}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with us
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
+	var err error
+	sys.OnThread(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			s.fd, err = unix.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	})
+	if err != nil {
 		t.Fatal("a network namespace: ", err)
 	}
 	t.Cleanup(func() { unix.Close(s.fd) })
@@ -56,16 +54,13 @@ func newSpace(t *testing.T) *space {
 
 // do calls f on a thread in the namespace.
 func (s *space) do(f func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		if err := unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
+	var err error
+	sys.OnThread(func() {
+		if err = unix.Setns(s.fd, unix.CLONE_NEWNET); err == nil {
+			err = f()
 		}
-		done <- f()
-	}()
-	return <-done
+	})
+	return err
 }
 
 // link changes an interface of the namespace.

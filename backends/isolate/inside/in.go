@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,25 +26,17 @@ func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
 		return nil, err
 	}
 	defer ns.Close()
-	type result struct {
-		names []string
-		fds   []int
-		err   error
-	}
-	done := make(chan result)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine.
-		runtime.LockOSThread()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("join network namespace: %w", err)}
+	var names []string
+	var fds []int
+	sys.OnThread(func() {
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("join network namespace: %w", err)
 			return
 		}
-		names, fds, err := Do(n)
-		done <- result{names, fds, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		return nil, r.err
+		names, fds, err = Do(n)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return isolate.NetFiles(r.names, r.fds), nil
+	return isolate.NetFiles(names, fds), nil
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
@@ -56,10 +56,8 @@ func pair(t isolate.NetTap) (fd int, err error) {
 		err error
 	}
 	there, moved, done := make(chan result), make(chan error), make(chan result)
-	go func() {
-		// Never unlocked: the thread, and with it its hold on the namespace, ends
-		// with the goroutine.
-		runtime.LockOSThread()
+	// The thread, and with it its hold on the namespace, ends with the function.
+	go sys.OnThread(func() {
 		err := os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET))
 		there <- result{unix.Gettid(), err}
 		if err != nil || <-moved != nil {
@@ -67,7 +65,7 @@ func pair(t isolate.NetTap) (fd int, err error) {
 		}
 		fd, err := farEnd(far.Name, t)
 		done <- result{fd, err}
-	}()
+	})
 	thread := <-there
 	if thread.err != nil {
 		h.LinkDel(far)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"coracle/internal/sys"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -71,22 +73,19 @@ func Outside(f func() error) error {
 	if _, err := os.Stat("/proc/self/ns/net"); errors.Is(err, os.ErrNotExist) {
 		return f()
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for ever: the thread ends with this
-		done <- func() error {
-			fd, err := unix.Open(outer, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return &os.PathError{Op: "open", Path: outer, Err: err}
-			}
-			defer unix.Close(fd)
-			if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-				return os.NewSyscallError("setns", err)
-			}
-			return f()
-		}()
-	}()
-	return <-done
+	var err error
+	sys.OnThread(func() {
+		var fd int
+		if fd, err = unix.Open(outer, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+			err = &os.PathError{Op: "open", Path: outer, Err: err}
+			return
+		}
+		defer unix.Close(fd)
+		if err = os.NewSyscallError("setns", unix.Setns(fd, unix.CLONE_NEWNET)); err == nil {
+			err = f()
+		}
+	})
+	return err
 }
 
 // loopback brings lo up.
