@@ -63,6 +63,7 @@ func Cannot(c *record.Container, report *probe.Report, asked bool) []string {
 	}
 	say(UserNS(rung) && h.UsernsMode.IsHost(), "--userns host: without root the container stays in a user namespace")
 	say(UserNS(rung) && h.IpcMode.IsShareable(), "--ipc shareable: without root /dev/shm is a directory, which --shm-size does not bound")
+	say(UserNS(rung) && h.OomScoreAdj != 0, "--oom-score-adj: in a user namespace it stays what coracle's own is")
 	groups := strings.HasPrefix(c.Drivers.Limits, "cgroup") && report != nil && report.Has(probe.NSCgroup)
 	say(h.CgroupnsMode.IsPrivate() && !(groups && Namespaced(rung)), "--cgroupns private: no cgroup namespace here, the container sees the host's groups")
 	for i := range c.Mounts {

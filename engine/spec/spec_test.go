@@ -95,8 +95,13 @@ func TestCannot(t *testing.T) {
 	if got := Cannot(c, nil, true); len(got) != 3 {
 		t.Errorf("%q", got)
 	}
+	c.HostConfig.OomScoreAdj = 5
 	c.Drivers.Isolation = "namespaces"
 	if got := Cannot(c, &probe.Report{}, true); len(got) != 0 {
+		t.Errorf("%q", got)
+	}
+	c.Drivers.Isolation = "userns"
+	if got := Cannot(c, &probe.Report{}, true); len(got) != 1 || !strings.Contains(got[0], "--oom-score-adj") {
 		t.Errorf("%q", got)
 	}
 }
