@@ -32,9 +32,9 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 		return nil, 0, err
 	}
 	opt.Using = func(id string) (use image.Use) {
-		top := topLayer(ctx, e, id)
+		used := usedBy(ctx, e, id)
 		for _, l := range list {
-			if (l.c.ImageID == id || mounts(l.c, top)) && (use.Container == "" || l.s.Running && !use.Running) {
+			if used(l.c) && (use.Container == "" || l.s.Running && !use.Running) {
 				use = image.Use{Container: l.c.ID, Running: l.s.Running}
 			}
 		}
@@ -62,13 +62,13 @@ func RemoveImage(ctx context.Context, e *Engine, ref string, opt image.RemoveOpt
 	return lines, freed, errors.Join(err, dropped)
 }
 
-// topLayer is the chain ID of all layers of an image; "" where it has none.
-func topLayer(ctx context.Context, e *Engine, id string) string {
-	img, err := e.images.Get(ctx, id, "")
-	if err != nil {
-		return ""
+// usedBy tells whether a container stands on an image, or mounts it, for whatever
+// platform.
+func usedBy(ctx context.Context, e *Engine, id string) func(*record.Container) bool {
+	builds, _ := e.images.Builds(ctx, id)
+	return func(c *record.Container) bool {
+		return c.ImageID == id || slices.ContainsFunc(builds, func(b *image.Image) bool { return c.ImageID == b.ID || mounts(c, b.Top()) })
 	}
-	return img.Top()
 }
 
 // mounts tells whether c has the image of that layer among its mounts.

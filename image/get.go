@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,9 @@ func (s *Store) Get(ctx context.Context, ref, plat string) (*Image, error) {
 		return nil, err
 	}
 	idx, found, err := s.lookup(ref)
+	if errors.Is(err, ErrNotFound) {
+		idx, found, err = buildByID(&s.layout, ref, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +49,44 @@ func (s *Store) Get(ctx context.Context, ref, plat string) (*Image, error) {
 	}
 	addNames(idx, img, found[0])
 	return img, nil
+}
+
+// buildByID finds one build of an image for several platforms by its own ID, which no
+// entry has; missing is the error where there is none.
+func buildByID(s *layout, ref string, missing error) (*ocispec.Index, []ocispec.Descriptor, error) {
+	prefix, ok := name.IsIDPrefix(ref)
+	if !ok {
+		return nil, nil, missing
+	}
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, nil, err
+	}
+	var found []ocispec.Descriptor
+	for _, e := range idx.Manifests {
+		if !isIndexType(e.MediaType) {
+			continue
+		}
+		builds, err := s.flatten(string(e.Digest), 0)
+		if err != nil {
+			continue
+		}
+		for _, d := range builds {
+			id := s.entryID(d)
+			if !strings.HasPrefix(id, prefix) || len(found) > 0 && found[0].Digest == d.Digest {
+				continue
+			}
+			d.Annotations = map[string]string{configAnnotation: id}
+			found = append(found, d)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, nil, missing
+	case 1:
+		return idx, found, nil
+	}
+	return nil, nil, fmt.Errorf("%w: %s", ErrAmbiguous, ref)
 }
 
 // Builds are the image that ref names for all platforms that the store has it for.

@@ -70,8 +70,15 @@ func TestLoadPlatforms(t *testing.T) {
 	if img, err := s.Get(ctx, "me/multi:1", ""); err != nil || img.Platform.Architecture != runtime.GOARCH {
 		t.Errorf("%+v, %v", img, err)
 	}
-	if img, err := s.Get(ctx, "me/multi:1", "linux/s390x"); err != nil || img.Platform.Architecture != "s390x" || len(img.Layers) != 1 {
-		t.Errorf("%+v, %v", img, err)
+	img, err := s.Get(ctx, "me/multi:1", "linux/s390x")
+	if err != nil || img.Platform.Architecture != "s390x" || len(img.Layers) != 1 {
+		t.Fatalf("%+v, %v", img, err)
+	}
+	// A container remembers its image by the ID of the build.
+	for _, id := range []string{img.ID, img.ID[len("sha256:"):][:12]} {
+		if same, err := s.Get(ctx, id, ""); err != nil || same.ID != img.ID || same.Platform.Architecture != "s390x" {
+			t.Errorf("%s: %+v, %v", id, same, err)
+		}
 	}
 	if _, err := s.Get(ctx, "me/multi:1", "linux/arm/v5"); err == nil || !strings.Contains(err.Error(), "linux/s390x") || !strings.Contains(err.Error(), "linux/"+runtime.GOARCH) {
 		t.Errorf("%v", err)
