@@ -60,12 +60,67 @@ func (m *machine) reachesOutside(when, container string) {
 	m.t.Errorf("%s: no way out: %s%s", when, last.out, last.err)
 }
 
+// again says to a test that it runs in a process of its own.
+const again = "CORACLE_E2E_AGAIN"
+
+// apart runs the test that calls it once more in a process, and so in a network
+// namespace, of its own, and tells whether it has: in that one it has not.
+func apart(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(again) != "" {
+		return false
+	}
+	parts := strings.Split(t.Name(), "/")
+	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^"+strings.Join(parts, "$/^")+"$")
+	cmd.Env = append(os.Environ(), again+"=1", "CORACLE="+binary)
+	out, err := cmd.CombinedOutput()
+	switch {
+	case err != nil:
+		t.Errorf("%v\n%s", err, out)
+	case strings.Contains(string(out), "--- SKIP"):
+		t.Skipf("skipped in its own namespace:\n%s", out)
+	case !strings.Contains(string(out), "--- PASS: "+t.Name()):
+		t.Errorf("it did not run:\n%s", out)
+	}
+	return true
+}
+
+// legacy has programs find the iptables that writes tables of the old kind, and
+// skips where this kernel has none.
+func legacy(t *testing.T) {
+	t.Helper()
+	multi, err := exec.LookPath("/usr/sbin/xtables-legacy-multi")
+	if err != nil {
+		t.Skip("needs iptables' programs of the old kind: ", err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "ip6tables"} {
+		for _, end := range []string{"", "-save", "-restore"} {
+			if err := os.Symlink(multi, filepath.Join(dir, name+end)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	if out, err := exec.Command("iptables", "-t", "nat", "-n", "-L").CombinedOutput(); err != nil {
+		t.Skipf("needs iptables' tables of the old kind in the kernel: %s", out)
+	}
+}
+
 // TestFirewallReload flushes the host's rules as administrators do. The monitors
 // put ours there again.
 func TestFirewallReload(t *testing.T) {
 	needRoot(t)
-	for _, rung := range []string{"bridge-nft", "bridge-iptables"} {
-		t.Run(rung, func(t *testing.T) {
+	for _, name := range []string{"bridge-nft", "bridge-iptables", "bridge-iptables, legacy"} {
+		t.Run(name, func(t *testing.T) {
+			rung, old, _ := strings.Cut(name, ", ")
+			if old != "" {
+				// Such tables stay as long as the network namespace.
+				if apart(t) {
+					return
+				}
+				legacy(t)
+			}
 			m := newMachine(t, "", "isolation=namespaces,wiring="+rung, 0)
 			outside(t)
 			m.network("reload", "--ipv6", "--subnet", "10.218.0.0/24", "--subnet", "fd00:78::/64")
@@ -73,7 +128,7 @@ func TestFirewallReload(t *testing.T) {
 			const restore = `for t in filter nat; do printf '*%s\nCOMMIT\n' $t; done | iptables-restore`
 			flushes := []string{"iptables -F; iptables -t nat -F", "iptables -t nat -F", "iptables -P FORWARD DROP", restore}
 			t.Cleanup(func() { shell(t, "iptables -P FORWARD ACCEPT") })
-			if _, err := exec.LookPath("/usr/sbin/nft"); err == nil {
+			if _, err := exec.LookPath("/usr/sbin/nft"); err == nil && old == "" {
 				flushes = append(flushes, "nft flush ruleset")
 			}
 			for _, how := range append([]string{"true"}, flushes...) {
@@ -150,6 +205,8 @@ func TestBesideDocker(t *testing.T) {
 		n.ok("network", "rm", name)
 	}
 	both("after others of ours went")
+	p.restart()
+	both("Docker was restarted")
 	if after := dockers(); after != before {
 		t.Errorf("Docker's rules were\n%s\nand are\n%s", before, after)
 	}

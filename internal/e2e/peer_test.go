@@ -25,6 +25,8 @@ type peer struct {
 	t      *testing.T
 	plugin string
 	env    []string
+	// restart ends the daemon and starts it again.
+	restart func()
 }
 
 // newPeer starts dockerd on a socket and a directory of its own. Its networks are
@@ -42,30 +44,49 @@ func newPeer(t *testing.T) *peer {
 		t.Fatal(err)
 	}
 	sock := "unix://" + dir + "/docker.sock"
-	cmd := exec.Command("/usr/sbin/dockerd", "-H", sock, "--data-root", dir+"/data", "--exec-root", dir+"/run", "--pidfile", dir+"/pid",
-		"--config-file", dir+"/none.json")
+	args := []string{"-H", sock, "--data-root", dir + "/data", "--exec-root", dir + "/run", "--pidfile", dir + "/pid",
+		"--config-file", dir + "/none.json"}
 	os.WriteFile(dir+"/none.json", []byte("{}"), 0o644)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	var cmd *exec.Cmd
+	begin := func() {
+		cmd = exec.Command("/usr/sbin/dockerd", args...)
+		cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+		cmd.Stdout, cmd.Stderr = &said, &said
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Cleanup(func() {
+	end := func() {
 		cmd.Process.Signal(os.Interrupt)
 		cmd.Wait()
+	}
+	begin()
+	t.Cleanup(func() {
+		end()
 		exec.Command("sh", "-c", "for m in $(grep -o '"+dir+"[^ ]*' /proc/self/mounts | sort -r); do umount -l $m; done").Run()
 		os.RemoveAll(dir)
 	})
-	p := &peer{t, plugin, append(os.Environ(), "DOCKER_HOST="+sock)}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if _, err := p.docker("version"); err == nil {
-			return p
+	p := &peer{t: t, plugin: plugin, env: append(os.Environ(), "DOCKER_HOST="+sock)}
+	answers := func() bool {
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			if _, err := p.docker("version"); err == nil {
+				return true
+			}
 		}
-		if time.Now().After(end) {
-			t.Skipf("needs a Docker daemon, and dockerd does not start here:\n%s", said.String())
+		return false
+	}
+	p.restart = func() {
+		end()
+		begin()
+		if !answers() {
+			t.Fatalf("dockerd does not start again:\n%s", said.String())
 		}
 	}
+	if !answers() {
+		t.Skipf("needs a Docker daemon, and dockerd does not start here:\n%s", said.String())
+	}
+	return p
 }
 
 func (p *peer) docker(args ...string) (string, error) { return p.run("docker", args...) }

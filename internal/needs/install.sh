@@ -12,7 +12,7 @@ docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl
 procps:ps iproute2:ip xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
 runit:runsv supervisor:supervisord s6:s6-svscan zsh:zsh fish:fish rsyslog:rsyslogd
 qemu-system-x86:qemu-system-x86_64 qemu-system-arm:qemu-system-aarch64
-curl:curl iperf3:iperf3 make:make bc:bc flex:flex bison:bison patch:patch debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg"
+curl:curl iperf3:iperf3 bind9-dnsutils:dig postgresql-client:psql redis-tools:redis-cli make:make bc:bc flex:flex bison:bison patch:patch debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg"
 bench="podman:podman runc:runc bubblewrap:bwrap"
 [ "${1:-}" = bench ] && tests="$tests $bench"
 

@@ -62,7 +62,11 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, 
 		return nil, nil, err
 	}
 	if d.opt.Firewall != nil {
-		w.watch = nat.Watch(w.assert)
+		var marks []string
+		for _, ep := range s.Endpoints {
+			marks = append(marks, s.Network(ep).Interface)
+		}
+		w.watch = nat.Watch(marks, w.assert)
 	}
 	return w, not, nil
 }

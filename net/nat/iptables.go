@@ -155,9 +155,24 @@ func ensureTop(v6 bool) error {
 			return err
 		}
 	}
+	if isFirst(v6) {
+		return nil
+	}
 	for one(v6, "-t", "filter", "-D", "FORWARD", "-j", top) == nil {
 	}
 	return one(v6, "-t", "filter", "-I", "FORWARD", "-j", top)
+}
+
+// isFirst tells whether FORWARD leads to our chain first, and once.
+func isFirst(v6 bool) bool {
+	path, err := program(family(v6))
+	if err != nil {
+		return false
+	}
+	out, err := exec.Command(path, "-t", "filter", "-S", "FORWARD").Output()
+	_, rules, found := strings.Cut(string(out), "\n") // behind the policy
+	jump := "-A FORWARD -j " + top + "\n"
+	return err == nil && found && strings.HasPrefix(rules, jump) && strings.Count(rules, jump) == 1
 }
 
 // dropTop takes our chain away when no network is in it.
@@ -170,7 +185,8 @@ func dropTop(v6 bool) {
 	if err != nil || strings.Count(string(out), "\n") > 1 {
 		return
 	}
-	one(v6, "-t", "filter", "-D", "FORWARD", "-j", top)
+	for one(v6, "-t", "filter", "-D", "FORWARD", "-j", top) == nil {
+	}
 	one(v6, "-t", "filter", "-X", top)
 }
 
@@ -194,6 +210,7 @@ func (IPTables) PutNetwork(n *Network) error {
 }
 
 func putForward(n *Network, v6 bool, rules map[string][]string) error {
+	defer alone()()
 	if err := ensureTop(v6); err != nil {
 		return err
 	}
@@ -253,6 +270,7 @@ func post(n *Network, v6 bool) []string {
 
 // DropNetwork deletes the network's chains.
 func (IPTables) DropNetwork(id string) error {
+	defer alone()()
 	var failed error
 	for _, v6 := range []bool{false, true} {
 		for _, c := range networkChains(id) {

@@ -11,7 +11,8 @@ import (
 // Watcher calls back when the host's packet filter may have lost rules of ours, or
 // began to drop.
 type Watcher struct {
-	fd, stop int
+	fd, stop int // fd is -1 where the kernel tells nobody
+	marks    []string
 	done     chan struct{}
 	once     sync.Once
 }
@@ -20,24 +21,37 @@ type Watcher struct {
 const groupNFTables = 7
 
 // Watch calls lost, from a goroutine of its own, a little after anything was
-// deleted, or a chain of iptables' filter changed. nil where the kernel tells nobody: its Stop does nothing.
-func Watch(lost func()) *Watcher {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
-	if err != nil {
+// deleted, or a chain of iptables' filter changed; and where there are tables of
+// iptables' old kind, when rules went from them that hold one of marks, which it looks
+// for now and then. nil where there is nothing to watch: its Stop does nothing.
+func Watch(marks []string, lost func()) *Watcher {
+	w := &Watcher{fd: listen(), marks: marks, done: make(chan struct{})}
+	if w.fd < 0 && !hasOld() {
 		return nil
 	}
-	w := &Watcher{fd: fd, done: make(chan struct{})}
-	filter(fd)
-	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)})
-	if err == nil {
-		w.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	}
-	if err != nil {
-		unix.Close(fd)
+	var err error
+	if w.stop, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		if w.fd >= 0 {
+			unix.Close(w.fd)
+		}
 		return nil
 	}
 	go w.run(lost)
 	return w
+}
+
+// listen opens what nftables tells of; -1 where it tells nobody.
+func listen() int {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return -1
+	}
+	filter(fd)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (groupNFTables - 1)}); err != nil {
+		unix.Close(fd)
+		return -1
+	}
+	return fd
 }
 
 // filter lets the kernel keep from us all but deletions, of which a start of
@@ -81,18 +95,32 @@ func bigEndian() bool {
 // settle is how long a reload is given to come to its end.
 const settle = 50 * time.Millisecond
 
+// look is how often tables of the old kind are looked at.
+const look = 2 * time.Second
+
 func (w *Watcher) run(lost func()) {
 	defer close(w.done)
 	buf := make([]byte, 64<<10)
+	wait := -1
+	if hasOld() {
+		wait = int(look.Milliseconds())
+	}
+	had, _ := oldMarks(w.marks)
 	for {
 		fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(w.stop), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+		if _, err := unix.Poll(fds, wait); err != nil && err != unix.EINTR {
 			return
 		}
 		if fds[1].Revents != 0 {
 			return
 		}
 		if fds[0].Revents == 0 {
+			if has, ok := oldMarks(w.marks); ok && has < had {
+				lost()
+				had, _ = oldMarks(w.marks)
+			} else if ok {
+				had = has
+			}
 			continue
 		}
 		time.Sleep(settle)
@@ -114,7 +142,9 @@ func (w *Watcher) Stop() {
 	w.once.Do(func() {
 		unix.Write(w.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 		<-w.done
-		unix.Close(w.fd)
+		if w.fd >= 0 {
+			unix.Close(w.fd)
+		}
 		unix.Close(w.stop)
 	})
 }
