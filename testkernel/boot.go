@@ -28,6 +28,18 @@ type bootFlags struct {
 	timeout                               time.Duration
 }
 
+// check refuses what no machine can be made with: QEMU takes no memory for its
+// own default, and a limit of nothing is over before it has started.
+func (f *bootFlags) check() error {
+	switch {
+	case f.memory < 16:
+		return fmt.Errorf("-m %d: a machine needs at least 16 MiB", f.memory)
+	case f.timeout <= 0:
+		return fmt.Errorf("-timeout %v: it must be longer than nothing", f.timeout)
+	}
+	return nil
+}
+
 // boot runs args in a machine with the kernel of f.
 func boot(f *bootFlags, args []string, stdout, stderr io.Writer, trace func(string, ...any)) (int, error) {
 	prog, err := exec.LookPath(args[0])

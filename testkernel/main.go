@@ -83,6 +83,9 @@ func run(args []string, stdout, stderr io.Writer) (int, error) {
 	if ways != 1 || fs.NArg() == 0 {
 		return 2, errUsage
 	}
+	if err := f.check(); err != nil {
+		return 2, err
+	}
 	var trace func(string, ...any)
 	if *verbose {
 		trace = func(format string, args ...any) { fmt.Fprintf(stderr, "testkernel: "+format+"\n", args...) }

@@ -76,6 +76,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"-kernel-image", small, prog}, 125, "no kernel is so small"},
 		{[]string{"-kernel-image", arm64, prog}, 125, arm64 + " is for arm64, and the program for " + runtime.GOARCH},
 		{[]string{"-kernel", other, prog}, 125, "kernel " + other + " is for "},
+		{[]string{"-kernel-image", small, "-m", "0", prog}, 2, "at least 16 MiB"},
+		{[]string{"-kernel-image", small, "-timeout", "0s", prog}, 2, "longer than nothing"},
 		{[]string{"-get", "minix"}, 125, `no kernel is called "minix"`},
 	} {
 		_, msg, code := call(t, nil, tk, c.args...)

@@ -3,11 +3,15 @@ package emulate
 import (
 	"bytes"
 	"debug/elf"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestPrograms reads the programs with Go's reader, and runs each by its
@@ -51,5 +55,32 @@ func TestTrialNative(t *testing.T) {
 		if v, err := trial(a, t.TempDir(), alone); v != keeps || err != nil {
 			t.Errorf("alone %v: %v %v", alone, v, err)
 		}
+	}
+}
+
+// TestHiddenDirectory: a directory of another user in PATH, as su leaves it, is
+// not worth a word.
+func TestHiddenDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	told := make(chan error)
+	go func() {
+		// The thread ends with its rights.
+		runtime.LockOSThread()
+		if os.Getuid() == 0 {
+			_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, 65534, 0, 0)
+		}
+		if _, err := os.Stat(dir + "/x"); !errors.Is(err, os.ErrPermission) {
+			told <- fmt.Errorf("the directory is not hidden: %v", err)
+			return
+		}
+		_, err := Emulator(Arch{CPU: "nonesuch"})
+		told <- err
+	}()
+	if err := <-told; err == nil || err.Error() != "no qemu-nonesuch-static is installed" {
+		t.Error(err)
 	}
 }

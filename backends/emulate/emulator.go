@@ -26,7 +26,8 @@ func Emulator(a Arch) (string, error) {
 			if err == nil {
 				return path, nil
 			}
-			if !errors.Is(err, os.ErrNotExist) {
+			// Another user's directory, as with a PATH that su has left, says nothing.
+			if _, hidden := os.Stat(path); !errors.Is(err, os.ErrNotExist) && !errors.Is(hidden, os.ErrPermission) {
 				unfit = append(unfit, err.Error())
 			}
 		}

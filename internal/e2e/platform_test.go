@@ -340,6 +340,9 @@ func TestMatrix(t *testing.T) {
 	if r := m.try("matrix", "--platform", "linux/amd64,linux/s390x", "--pull", "never", "many:1", "true"); r.code != 125 || !strings.Contains(r.out, "error") || !strings.Contains(r.err, "only for linux/amd64") {
 		t.Errorf("%+v", r)
 	}
+	if r := m.try("matrix", "--platform", "linux/amd64,windows/amd64", "many:1", "true"); r.code != 125 || !strings.Contains(r.out, "error: no emulator is known for it") {
+		t.Errorf("another system: %d\n%s\n%s", r.code, r.out, r.err)
+	}
 	m.fails(125, "named twice", "matrix", "--platform", "amd64,linux/amd64", "many:1", "true")
 	m.fails(125, "name the platforms", "matrix", "many:1", "true")
 	m.fails(125, "no such file", "matrix", "--platform", "amd64", "--junit", "/no/such/dir/x", "many:1", "true")

@@ -211,9 +211,11 @@ func (m *matrixRun) cases(platforms []string) []matrix.Case {
 	var out []matrix.Case
 	for _, p := range platforms {
 		c := matrix.Case{Platform: p, Rung: m.eng.Selection().Rung(backends.Isolation)}
-		w, known := ways[strings.Split(p, "/")[1]]
+		system, arch, _ := strings.Cut(p, "/")
+		arch, _, _ = strings.Cut(arch, "/")
+		w, known := ways[arch]
 		switch {
-		case !known:
+		case !known || system != "linux":
 			c.Runs, c.Wrong = "-", "no emulator is known for it"
 		case w.How == "":
 			c.Runs = "-" // run says why, and what would help
