@@ -64,7 +64,7 @@ func lstat(t testing.TB, dir, name string) unix.Stat_t {
 // noSpace fills a small filesystem up in the middle of everything.
 func (c *Config) noSpace(t *testing.T) {
 	if !c.CanMount {
-		t.Skip("missing feature: mount(2), which needs root")
+		t.Skip("missing feature: mount(2) as an ordinary user")
 	}
 	small := Config{New: c.New, Dir: Tmpfs(t, "size=2m"), CanMount: true, Squash: c.Squash}
 	d, dir := small.driver(t)

@@ -88,7 +88,7 @@ func (c *Config) mount(t testing.TB, f func(string) ([]specs.Mount, error), name
 		t.Fatal(err)
 	}
 	if !c.CanMount {
-		t.Skip("missing feature: mount(2), which needs root")
+		t.Skip("missing feature: mount(2) as an ordinary user")
 	}
 	return Mount(t, m)
 }
