@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -11,6 +13,10 @@ var ids = regexp.MustCompile(`[0-9a-f]{64}`)
 // TestMistakesAsDocker: what a person mistypes, or asks of a container that is
 // not as it would have to be.
 func TestMistakesAsDocker(t *testing.T) {
+	tool(t, "docker")
+	if out, _ := exec.Command("docker", "--version").Output(); !strings.HasPrefix(string(out), "Docker version 28.") {
+		t.Skipf("needs the client of Docker 28, whose words ours are: %s", out)
+	}
 	docker, us := dockerAndUs(t)
 	for _, args := range [][]string{
 		{"attach"}, {"attach", "a", "b"}, {"attach", "nobody"}, {"attach", "ended"}, {"attach", "plain"},
