@@ -307,16 +307,21 @@ func Pick(state *plan.State, service string, index int, running bool) (*plan.Con
 	return nil, fmt.Errorf("service %q is not running", service)
 }
 
-// PullAll pulls images, given with their platforms.
-func (s *Session) PullAll(ctx context.Context, wanted map[string]string, policy string) error {
-	return s.Many(ctx, slices.Sorted(maps.Keys(wanted)), func(ctx context.Context, ref string) error {
+// Pull is an image that is wanted.
+type Pull struct{ Ref, Platform, Service string }
+
+// PullAll pulls images.
+func (s *Session) PullAll(ctx context.Context, wanted map[string]Pull, policy string) error {
+	return s.Many(ctx, slices.Sorted(maps.Keys(wanted)), func(ctx context.Context, key string) error {
+		p := wanted[key]
 		if policy == types.PullPolicyMissing {
-			if id, err := s.Engine.Image(ctx, ref, wanted[ref]); err == nil && id != "" {
+			if id, err := s.Engine.Image(ctx, p.Ref, p.Platform); err == nil && id != "" {
+				s.Skip(p.Service, "Skipped Image is already present locally")
 				return nil
 			}
 		}
-		return s.Step(ctx, "Image "+ref, "Pulling", "Pulled", func() error {
-			_, err := s.Engine.Pull(ctx, ref, wanted[ref], nil)
+		return s.Step(ctx, p.Service, "Pulling", "Pulled", func() error {
+			_, err := s.Engine.Pull(ctx, p.Ref, p.Platform, nil)
 			return err
 		})
 	})

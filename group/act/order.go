@@ -106,6 +106,9 @@ func (a *Actor) Step(ctx context.Context, id, begin, end string, do func() error
 	return a.step(ctx, id, begin, end, do)
 }
 
+// Skip tells that nothing is done with something, and why.
+func (a *Actor) Skip(id, text string) { a.event(id, Done, text) }
+
 // Many calls do for every name at once; one that fails does not keep the others.
 func (a *Actor) Many(ctx context.Context, names []string, do func(ctx context.Context, name string) error) error {
 	return every(names, func(name string) error { return do(ctx, name) })

@@ -182,5 +182,6 @@ func (o *Options) listen() {
 	listener.once.Do(func() {
 		logrus.SetOutput(io.Discard)
 		logrus.AddHook(hook{})
+		formats()
 	})
 }

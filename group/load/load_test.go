@@ -141,3 +141,32 @@ func TestNoFile(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestRaw: the format of docker run --env-file, for env_file.
+func TestRaw(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PASSED", "on")
+	write(t, dir, "raw.env", "\ufeffA='kept $A'\n  # note\nB=\nPASSED\nABSENT\n")
+	file := func(name string) string {
+		return "services:\n  a:\n    image: box\n    env_file: [{path: " + name + ", format: raw}]\n"
+	}
+	p, err := Load(context.Background(), Options{Files: []string{write(t, dir, "compose.yaml", file("raw.env"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for k, v := range p.Services["a"].Environment {
+		got = append(got, k+"="+*v)
+	}
+	slices.Sort(got)
+	if text := strings.Join(got, "|"); text != "A='kept $A'|B=|PASSED=on" {
+		t.Errorf("got %s", text)
+	}
+	for text, want := range map[string]string{"=x\n": "bad.env:1: no variable name on line '=x'", "\nA B=x\n": "bad.env:2: variable 'A B' contains whitespaces"} {
+		write(t, dir, "bad.env", text)
+		_, err := Load(context.Background(), Options{Files: []string{write(t, dir, "compose.yaml", file("bad.env"))}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -32,7 +32,7 @@ func hashed() []string {
 // does not depend on.
 func Hash(s *types.ServiceConfig) (string, error) {
 	c := *s
-	c.Build, c.PullPolicy, c.Scale, c.DependsOn, c.Profiles = nil, "", nil, nil, nil
+	c.Build, c.PullPolicy, c.PullRefreshAfter, c.Scale, c.DependsOn, c.Profiles = nil, "", "", nil, nil, nil
 	if c.Deploy != nil {
 		d := *c.Deploy
 		d.Replicas = nil

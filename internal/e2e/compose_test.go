@@ -76,6 +76,10 @@ func scenes() []scene {
 		{dir: "optional", states: map[string]string{"app-1": "running", "warm-1": "exited 4"}},
 		{dir: "logging", states: up("talker-1"), logs: map[string]string{"talker": "out 5|err 5"}},
 		{dir: "rolling", states: up("web-1", "web-2", "web-3", "web-4"), then: rolledOn},
+		{dir: "include", states: up("db-1", "web-1"), then: included,
+			logs: map[string]string{"web": "web asks db\n|made for e2e-include", "db": "db of size large from db.env"}},
+		{dir: "stack", states: up("main-1", "beside-1"), logs: map[string]string{"main": "0 77"}, only: "ids", then: stacked},
+		{dir: "tagged", states: up("app-1"), logs: map[string]string{"app": "A=base|C=added"}, then: takenBack},
 		{dir: "naming", states: up("e2e-own-container")},
 		{dir: "postgres", states: map[string]string{"db-1": "running", "init-1": "exited 0", "app-1": "running"},
 			logs: map[string]string{"app": "42"}, only: "services ids calls"},
@@ -349,6 +353,32 @@ func isolated(p *played) {
 			p.t.Errorf("%s finds %s: want %t: exit %d: %s%s", tc.from, tc.to, tc.found, r.code, r.out, r.err)
 		}
 	}
+}
+
+// included: a part of the project has its own directory, variables and override.
+func included(p *played) {
+	p.is("'kept quotes' large", p.compose("exec", "-T", "db", "sh", "-c", "echo $RAW $SIZE")...)
+	p.is("yes", "inspect", "-f", `{{index .Config.Labels "tuned"}}`, "e2e-include-db-1")
+	if r := p.try(p.compose("ps", "--format", "{{.Name}}")...); strings.Contains(r.out, "metrics") {
+		p.t.Errorf("a service of a profile that is off: %s", r.out)
+	}
+}
+
+// stacked: what people's files have besides.
+func stacked(p *played) {
+	p.is("t0ken", p.compose("exec", "-T", "main", "cat", "/run/secrets/token")...)
+	p.is("1|2|1m|2", "inspect", "-f", `{{index .Config.Labels "direct"}}|{{index .Config.Labels "from.file"}}|{{index .HostConfig.LogConfig.Config "max-size"}}|{{index .HostConfig.LogConfig.Config "max-file"}}`, "e2e-stack-main-1")
+	p.ok(p.compose("exec", "-T", "main", "sh", "-c", "echo seen > /shared/file")...)
+	p.is("seen", p.compose("exec", "-T", "beside", "cat", "/shared/file")...)
+	if hosts := p.ok(p.compose("exec", "-T", "main", "cat", "/etc/hosts")...); !strings.Contains(hosts, "192.0.2.1\tgateway.example") || !strings.Contains(hosts, "2001:db8::1\tsix.example") {
+		p.t.Errorf("hosts: %s", hosts)
+	}
+}
+
+// takenBack: what an override resets is not there.
+func takenBack(p *played) {
+	p.is("|3|map[]|0|[]", "inspect", "-f", `{{index .Config.Labels "one"}}|{{index .Config.Labels "three"}}|{{.HostConfig.PortBindings}}|{{len .Mounts}}|{{.HostConfig.CapAdd}}`, "e2e-tagged-app-1")
+	p.is("app", p.compose("config", "--services")...)
 }
 
 // balanced: the proxy reaches every replica by their service's name.

@@ -13,6 +13,7 @@ import (
 	"coracle/group/load"
 	"coracle/group/model"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/urfave/cli/v2"
 )
 
@@ -175,6 +176,15 @@ func renderConfig(t *Tool, c *cli.Context) error {
 			if err := pinImages(t, c, p); err != nil {
 				return err
 			}
+		}
+		if c.Bool("lock-image-digests") {
+			only := types.Services{}
+			for name, s := range p.Services {
+				locked := types.ServiceConfig{Name: name}
+				locked.Image = s.Image
+				only[name] = locked
+			}
+			p.Project = &types.Project{Services: only}
 		}
 		if form == "json" {
 			text, err = p.MarshalJSON()

@@ -51,13 +51,19 @@ func composePull(t *Tool, c *cli.Context) error {
 	defer done()
 	ctx, stop := t.Interruptible(c.Context)
 	defer stop()
-	wanted := map[string]string{} // platform by image
+	wanted := map[string]group.Pull{} // by image
 	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
 		service := p.Services[name]
-		if service.Build != nil && (service.Image == "" || c.Bool("ignore-buildable")) || service.PullPolicy == "never" {
-			continue
+		switch ref := model.Image(p, &service); {
+		case service.Image == "":
+			s.Skip(name, "Skipped No image to be pulled")
+		case service.Build != nil && c.Bool("ignore-buildable"):
+			s.Skip(name, "Skipped Image can be built")
+		case service.PullPolicy == "never", service.PullPolicy == "build", c.String("policy") == "never":
+			s.Skip(name, "Skipped")
+		case wanted[ref].Ref == "":
+			wanted[ref] = group.Pull{Ref: ref, Platform: service.Platform, Service: name}
 		}
-		wanted[model.Image(p, &service)] = service.Platform
 	}
 	if t.project.dryRun {
 		for _, ref := range slices.Sorted(maps.Keys(wanted)) {
@@ -97,10 +103,12 @@ func composePush(t *Tool, c *cli.Context) error {
 	ctx, stop := t.Interruptible(c.Context)
 	defer stop()
 	refs := map[string]bool{}
-	for _, s := range p.Services {
+	for _, name := range slices.Sorted(maps.Keys(p.Services)) {
 		// As docker compose: what can be built is what is pushed.
-		if s.Image != "" && s.Build != nil {
+		if s := p.Services[name]; s.Image != "" && s.Build != nil {
 			refs[s.Image] = true
+		} else if !c.Bool("quiet") {
+			fmt.Fprintf(t.Err, " %s Skipped \n", name)
 		}
 	}
 	for _, ref := range slices.Sorted(maps.Keys(refs)) {
