@@ -55,6 +55,9 @@ type Query struct {
 	Port     uint16
 	// Network describes a network that both are on.
 	Network func(name string) (*dnetwork.Inspect, error)
+	// Obstacles says what in the host's packet filter may be in the way on a
+	// network; nil: nothing is known of that.
+	Obstacles func(network string) []string
 	// Proc is where processes are; empty: /proc.
 	Proc string
 	// Dial tries to connect from the namespace of process pid; nil: by this
@@ -219,6 +222,16 @@ func (t *tracer) rule(at netip.Addr) bool {
 	}
 	if icc, err := strconv.ParseBool(n.Options["com.docker.network.bridge.enable_icc"]); err == nil && !icc {
 		return t.say("rule", Bad, "a network without --opt com.docker.network.bridge.enable_icc=false", "network %s keeps its containers from each other", shared[0])
+	}
+	if t.q.Obstacles != nil {
+		list := t.q.Obstacles(shared[0])
+		for _, o := range list {
+			// Whether it does, the attempt will tell.
+			t.say("rule", Unknown, "nft list ruleset, or iptables-save, shows it", "%s", o)
+		}
+		if len(list) > 0 {
+			return true
+		}
 	}
 	return t.say("rule", Good, "", "network %s lets its containers reach each other", shared[0])
 }

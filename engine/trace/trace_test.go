@@ -98,6 +98,28 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// TestObstacles: what the host's packet filter may do is said, and the attempt
+// decides.
+func TestObstacles(t *testing.T) {
+	proc := t.TempDir()
+	lake := map[string]string{"lake": "10.9.0.2"}
+	from := boat(t, proc, "from", 10, "", map[string]string{"lake": "10.9.0.3"})
+	to := boat(t, proc, "to", 11, "0: "+native("0.0.0.0")+":0050 00000000:0000 0A 0\n", lake)
+	steps, reached := Run(context.Background(), &Query{
+		From: from, To: to, Proto: "tcp", Port: 80, Proc: proc,
+		Network:   func(string) (*dnetwork.Inspect, error) { return &dnetwork.Inspect{}, nil },
+		Obstacles: func(n string) []string { return []string{"a chain of " + n} },
+		Dial:      func(context.Context, int, string, netip.AddrPort) error { return nil },
+	})
+	said := false
+	for _, s := range steps {
+		said = said || s.Step == "rule" && s.Verdict == Unknown && s.Text == "a chain of lake"
+	}
+	if !reached || !said {
+		t.Errorf("%v, %+v", reached, steps)
+	}
+}
+
 func TestRouteTo(t *testing.T) {
 	proc := t.TempDir()
 	boat(t, proc, "r", 1, "", nil)

@@ -158,6 +158,15 @@ func (d *Driver) allow(n *network.Network) error {
 	return nat.LetPass(d.opt.Firewall, r)
 }
 
+// Obstacles says what in the host's packet filter may keep the containers of a
+// network from each other.
+func (d *Driver) Obstacles(n *network.Network) []string {
+	if d.opt.Firewall == nil {
+		return nil
+	}
+	return nat.Obstacles(d.opt.Firewall, rules(n))
+}
+
 // Remove takes the bridge and its rules away.
 func (d *Driver) Remove(_ context.Context, n *network.Network) error {
 	if n.Interface == "" {
