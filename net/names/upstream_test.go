@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -124,7 +125,8 @@ func TestUpstreamFlood(t *testing.T) {
 	wg.Wait()
 }
 
-// BenchmarkThousand asks for one of a thousand names after the other.
+// BenchmarkThousand asks for one of a thousand names after the other, and reports the
+// time below which 99 of 100 answers came.
 func BenchmarkThousand(b *testing.B) {
 	dir := b.TempDir()
 	for i := range 1000 {
@@ -137,11 +139,16 @@ func BenchmarkThousand(b *testing.B) {
 	}
 	defer c.Close()
 	buf := make([]byte, 512)
+	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
+		began := time.Now()
 		c.Write(query(b, fmt.Sprintf("name%d.", i%1000), dnsmessage.TypeA, 0))
 		c.SetReadDeadline(time.Now().Add(time.Second))
 		if _, err := c.Read(buf); err != nil {
 			b.Fatal(err)
 		}
+		took = append(took, time.Since(began))
 	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }

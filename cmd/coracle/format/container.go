@@ -1,7 +1,6 @@
 package format
 
 import (
-	"fmt"
 	"sort"
 	"strconv"
 	"strings"
@@ -132,25 +131,4 @@ func pairs(m map[string]string) string {
 	}
 	sort.Strings(all)
 	return strings.Join(all, ",")
-}
-
-func ports(list []container.PortSummary) string {
-	var all []string
-	for _, p := range list {
-		private := fmt.Sprintf("%d/%s", p.PrivatePort, p.Type)
-		if p.PublicPort == 0 {
-			all = append(all, private)
-			continue
-		}
-		host := ""
-		if p.IP.IsValid() {
-			host = p.IP.String()
-			if p.IP.Is6() {
-				host = "[" + host + "]"
-			}
-			host += ":"
-		}
-		all = append(all, fmt.Sprintf("%s%d->%s", host, p.PublicPort, private))
-	}
-	return strings.Join(all, ", ")
 }

@@ -27,7 +27,7 @@ func TestContainerRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS         PORTS                                             NAMES     SIZE\n" +
-		"0123456789ab   box       \"sh -c 'while true; …\"   3 minutes ago   Up 3 minutes   0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 53/udp   boat      2.05kB (virtual 5MB)\n"
+		"0123456789ab   box       \"sh -c 'while true; …\"   3 minutes ago   Up 3 minutes   53/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp   boat      2.05kB (virtual 5MB)\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
