@@ -9,6 +9,10 @@
 // must not be first: whoever listens on one address keeps others from listening
 // on all.
 //
+// Names are found in /etc/hosts alone. A name server at the container's address would
+// have port 53 of one address of the host, and so keep a name server of the host's or
+// of a container's from listening on all.
+//
 // Two services cannot have one port. That is found before the second one starts.
 // Nothing keeps containers from each other or from the host here.
 package hostports
