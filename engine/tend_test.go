@@ -524,7 +524,7 @@ func bootGroupCase(t *testing.T, h *harness) {
 	}
 	db := member("db", "", "always", "exec sleep 1000", "exit 0")
 	ill := member("ill", "", "always", "exec sleep 1000", "exit 1")
-	migrate := member("migrate", "db:service_healthy:false", "on-failure", "test -e /done && exit 0; echo >/done; exec sleep 1000", "")
+	migrate := member("migrate", "db:service_healthy:false", "on-failure", "test -e /done && exit 0; echo >/done; echo made; exec sleep 1000", "")
 	web := member("web", "migrate:service_completed_successfully:true", "always", "exec sleep 1000", "")
 	sad := member("sad", "ill:service_healthy:true", "always", "exec sleep 1000", "")
 	all := []string{db, ill, migrate, web, sad}
@@ -535,6 +535,7 @@ func bootGroupCase(t *testing.T, h *harness) {
 			}
 		}
 	}()
+	eventually(t, "migrate has begun", func() bool { return h.log(migrate) != "" })
 	h.reboot(all)
 	told := map[string]error{}
 	if err := Boot(context.Background(), h.open(), func(name string, err error) { told[name] = err }); err != nil {
