@@ -18,7 +18,7 @@ import (
 
 func host(s *types.ServiceConfig) (*container.HostConfig, error) {
 	h := &container.HostConfig{
-		Annotations: s.Annotations, CapAdd: s.CapAdd, CapDrop: s.CapDrop, Init: s.Init,
+		Annotations: s.Annotations, CapAdd: slices.Sorted(slices.Values(s.CapAdd)), CapDrop: slices.Sorted(slices.Values(s.CapDrop)), Init: s.Init,
 		IpcMode: container.IpcMode(s.Ipc), PidMode: container.PidMode(s.Pid), UTSMode: container.UTSMode(s.Uts),
 		CgroupnsMode: container.CgroupnsMode(s.Cgroup), UsernsMode: container.UsernsMode(s.UserNSMode),
 		ReadonlyRootfs: s.ReadOnly, Privileged: s.Privileged, RestartPolicy: restart(s),

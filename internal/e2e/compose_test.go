@@ -29,7 +29,7 @@ type scene struct {
 	logs   map[string]string // what a service's log holds, at last
 	// restarts is how often its containers crash before they stay as states says.
 	restarts int
-	only     string // "services": it needs their tree; "ids": of several users; "calls", "no_new_privs": of newer kernels
+	only     string // "services": it needs their tree; "ids": of several users; "calls", "no_new_privs", "joins": of newer kernels
 	then     func(p *played)
 }
 
@@ -78,7 +78,7 @@ func scenes() []scene {
 		{dir: "rolling", states: up("web-1", "web-2", "web-3", "web-4"), then: rolledOn},
 		{dir: "include", states: up("db-1", "web-1"), then: included,
 			logs: map[string]string{"web": "web asks db\n|made for e2e-include", "db": "db of size large from db.env"}},
-		{dir: "stack", states: up("main-1", "beside-1"), logs: map[string]string{"main": "0 77"}, only: "ids", then: stacked},
+		{dir: "stack", states: up("main-1", "beside-1"), logs: map[string]string{"main": "0 77"}, only: "ids joins", then: stacked},
 		{dir: "tagged", states: up("app-1"), logs: map[string]string{"app": "A=base|C=added"}, then: takenBack},
 		{dir: "naming", states: up("e2e-own-container")},
 		{dir: "postgres", states: map[string]string{"db-1": "running", "init-1": "exited 0", "app-1": "running"},
@@ -127,6 +127,8 @@ func TestComposeFiles(t *testing.T) {
 						t.Skip("missing feature: getrandom and prlimit64, which the programs of Debian 12 want (Linux 3.17)")
 					case strings.Contains(s.only, "no_new_privs"):
 						probetest.Need(t, probe.NoNewPrivs)
+					case strings.Contains(s.only, "joins"):
+						probetest.Need(t, probe.NSPIDSetns)
 					}
 					n := *m
 					n.t = t

@@ -289,7 +289,7 @@ func facts(i *container.InspectResponse) map[string]any {
 	if h.RestartPolicy.Name == "" {
 		h.RestartPolicy.Name = "no" // Docker keeps that nothing was said, and means the same
 	}
-	if h.NetworkMode.IsContainer() {
+	if h.NetworkMode.IsContainer() || h.IpcMode.IsContainer() || h.PidMode.IsContainer() {
 		delete(c.Labels, model.LabelHash) // the other's ID is in it
 	}
 	slices.Sort(c.Env)
