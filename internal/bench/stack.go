@@ -26,6 +26,12 @@ func stacks(b *bench) error {
 	}
 	defer sink.Close()
 	go swallow(sink)
+	// The bench's own network may have no address but the loopback interface's, and
+	// what listens there is not for containers.
+	if _, err := sh("ip", "addr", "add", "198.51.100.1/32", "dev", "lo"); err != nil {
+		return err
+	}
+	defer sh("ip", "addr", "del", "198.51.100.1/32", "dev", "lo")
 	port := strconv.Itoa(sink.Addr().(*net.TCPAddr).Port)
 	peer, end, err := slirpNet(slirp)
 	if err != nil {
