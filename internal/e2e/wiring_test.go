@@ -126,9 +126,10 @@ func wiringSuite(t *testing.T, m *machine) {
 		m.ok("network", "prune", "-f")
 		noRemains(t, before)
 	})
-	// Where all containers have the host's network, nothing is kept apart and there
+	// Where all containers have the host's network, nothing is kept apart, there are no
+	// interfaces of theirs, and there
 	// is no IPv6: that is said, and tested (wiringHostports).
-	apart := map[string]bool{"isolation": true, "ipv6": true, "spoof": true}
+	apart := map[string]bool{"isolation": true, "ipv6": true, "spoof": true, "flags": true}
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *machine)
