@@ -215,12 +215,26 @@ services:
   db: {image: box, command: [sh, -c, "echo cannot find my files; sleep 1000"], stop_signal: KILL, healthcheck: {test: [CMD, "false"], interval: 100ms, retries: 1000, start_period: 100s}}
 `)
 		m.fails(1, "application not healthy after 1s: never-db-1 is starting", g.words("compose", "up", "--wait", "--wait-timeout", "1")...)
+		g = m.group("gone", `
+services:
+  job: {image: box, command: [sh, -c, "exit 7"]}
+`)
+		var r result
+		for range 5 { // a machine that is very slow may not have ended it in half a second
+			r = m.try(g.words("compose", "up", "-d", "--wait")...)
+			if r.code != 0 {
+				break
+			}
+		}
+		if r.code != 1 || !strings.Contains(r.err, "container gone-job-1 exited (7)") {
+			t.Errorf("exit %d: %s", r.code, r.err)
+		}
 		g = m.group("sick", `
 services:
   db: {image: box, command: [sh, -c, "echo cannot find my files; sleep 1000"], stop_signal: KILL, healthcheck: {test: [CMD, "false"], interval: 100ms, retries: 2}}
   web: {image: box, command: [sleep, "1000"], stop_signal: KILL, depends_on: {db: {condition: service_healthy}}}
 `)
-		r := m.try(g.words("compose", "up", "-d")...)
+		r = m.try(g.words("compose", "up", "-d")...)
 		if r.code != 1 || !strings.Contains(r.err, "dependency failed to start: container sick-db-1 is unhealthy") || !strings.Contains(r.err, "last lines of sick-db-1:\n  cannot find my files\n") {
 			t.Errorf("exit %d: %s", r.code, r.err)
 		}

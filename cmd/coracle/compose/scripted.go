@@ -110,14 +110,18 @@ func newDepends(t *Tool) *Verb {
 }
 
 func newStatus(t *Tool) *Verb {
-	v := composeVerb(t, "Show whether the containers of a group run", "[GROUP]", 0, 0,
+	v := composeVerb(t, "Show whether the containers of a group run", "[GROUP]", 0, 1,
 		func(c *cli.Context, v *Verb) error { return status(t, c) },
 		opts.Toggle("json", "", "Print the status as JSON"))
-	v.Description = "Exit code: 0 all run and none is unhealthy, 1 some do not, 3 none runs, 4 there is no container."
+	v.Description = "Exit code: 0 all run and none is unhealthy, 1 some do not, 3 none runs, 4 there is no container, or no such group."
 	return v
 }
 
 func status(t *Tool, c *cli.Context) error {
+	if c.Args().Len() > 0 { // a group's name was taken out of the words
+		fmt.Fprintln(t.Err, "coracle: no such group: "+c.Args().First())
+		return t.ended(4, nil)
+	}
 	name, _, err := t.project.known(c.Context, t)
 	if err != nil {
 		return err

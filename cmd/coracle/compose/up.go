@@ -321,7 +321,10 @@ func waitUp(ctx context.Context, t *Tool, g *act.Group, timeout *int) error {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(*timeout)*time.Second)
 		defer cancel()
 	}
-	err := group.Wait(ctx, g)
+	err := proven(ctx, t, g)
+	if err == nil {
+		err = group.Wait(ctx, g)
+	}
 	if err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return err
 	}
@@ -332,6 +335,36 @@ func waitUp(ctx context.Context, t *Tool, g *act.Group, timeout *int) error {
 		}
 	}
 	return fmt.Errorf("application not healthy after %ds: %s", *timeout, strings.Join(states, ", "))
+}
+
+// proof is how long a container without a healthcheck must have run to be taken for
+// one that runs: docker compose looks for the first time that long after the start.
+const proof = 500 * time.Millisecond
+
+// proven waits until each such container has had that long to end at once.
+func proven(ctx context.Context, t *Tool, g *act.Group) error {
+	eng, err := t.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	rest := time.Duration(0)
+	for _, list := range g.Live {
+		for _, c := range list {
+			i, err := eng.Inspect(ctx, c.ID, false)
+			if err != nil || i.State.Health != nil {
+				continue // what there is to say of it comes next
+			}
+			if began, err := time.Parse(time.RFC3339Nano, i.State.StartedAt); err == nil {
+				rest = max(rest, min(proof, proof-time.Since(began)))
+			}
+		}
+	}
+	select {
+	case <-time.After(rest):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func health(t *Tool, c *plan.Container) string {
