@@ -83,9 +83,18 @@ func enterMany(t *testing.T, h Harness) {
 func enterAs(t *testing.T, h Harness) {
 	probetest.Need(t, h.Enters...)
 	x, p := sleeper(t, h)
-	got, _, err := x.enter(p, func(e *isolate.Entry) { e.Process.Cwd = "/made/for/it" }, "sh", "-c", "pwd")
-	if err != nil || got != "/made/for/it" {
+	got, _, err := x.enter(p, func(e *isolate.Entry) { e.Process.Cwd = "/etc" }, "sh", "-c", "pwd")
+	if err != nil || got != "/etc" {
 		t.Errorf("working directory: %q, %v", got, err)
+	}
+	// That of a first process is made, this one is not.
+	got, _, err = x.enter(p, func(e *isolate.Entry) { e.Process.Cwd = "/made/for/it" }, "sh", "-c", "pwd")
+	var stage *isolate.StageError
+	if !errors.As(err, &stage) || !strings.Contains(err.Error(), "no such file or directory") {
+		t.Errorf("working directory that is missing: %q, %v", got, err)
+	}
+	if got, ws, err := x.enter(p, nil, "test", "-e", "/made"); err != nil || ws.ExitStatus() != 1 {
+		t.Errorf("it was made: %q, status %#x, %v", got, ws, err)
 	}
 	got, _, err = x.enter(p, func(e *isolate.Entry) {
 		e.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 77, Hard: 77}}
