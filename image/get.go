@@ -45,9 +45,42 @@ func (s *Store) Get(ctx context.Context, ref, plat string) (*Image, error) {
 		return nil, fmt.Errorf("image %s: %w", ref, err)
 	}
 	if plat != "" && platform.Rank(want, img.Platform) < 0 {
+		if img, err := s.besides(idx, found[0], want); img != nil || err != nil {
+			return img, err
+		}
 		return nil, &PlatformError{Ref: ref, Detail: &platform.Error{Want: want, Have: []ocispec.Platform{img.Platform}}}
 	}
 	addNames(idx, img, found[0])
+	return img, nil
+}
+
+// besides is the build for another platform that was pulled by the same index as
+// entry, under whatever name; nil where there is none.
+func (s *Store) besides(idx *ocispec.Index, entry ocispec.Descriptor, want ocispec.Platform) (*Image, error) {
+	index := entry.Annotations[indexAnnotation]
+	if index == "" {
+		return nil, nil
+	}
+	whole, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	var builds []ocispec.Descriptor
+	var have []ocispec.Platform
+	for _, d := range whole.Manifests {
+		if d.Annotations[indexAnnotation] == index && d.Platform != nil {
+			builds, have = append(builds, d), append(have, *d.Platform)
+		}
+	}
+	i := platform.Best(want, have)
+	if i < 0 {
+		return nil, nil
+	}
+	img, err := s.read(builds[i])
+	if err != nil {
+		return nil, err
+	}
+	addNames(idx, img, entry)
 	return img, nil
 }
 

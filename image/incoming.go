@@ -200,6 +200,9 @@ func (in *Incoming) Commit(manifest ocispec.Descriptor, id string, layers []Laye
 		tags := slices.DeleteFunc(slices.Clone(names), func(n name.Ref) bool { return n.Digest != "" })
 		all = append(all, arrival{manifest: oci, id: id, needs: append(slices.Clone(needs), string(oci.Digest)), names: tags})
 	}
+	for i := range all {
+		all[i].index = indexOf(manifest.Digest, names)
+	}
 	if err := in.s.commit(blobs, all); err != nil {
 		return err
 	}
@@ -259,6 +262,13 @@ func (s *Store) Name(id string, names []name.Ref) error {
 		}
 		if !slices.ContainsFunc(idx.Manifests, has) {
 			s.nameEntry(idx, s.readable(idx, found[0]), n)
+		}
+	}
+	if index := indexOf(found[0].Digest, names); index != "" {
+		for _, d := range idx.Manifests {
+			if s.entryID(d) == id && d.Annotations != nil {
+				d.Annotations[indexAnnotation] = index
+			}
 		}
 	}
 	return s.writeIndex(idx)

@@ -12,6 +12,7 @@ import (
 
 	"coracle/image/name"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -19,6 +20,21 @@ import (
 // configAnnotation keeps an image's ID in index.json, so that no manifest is
 // read to find one.
 const configAnnotation = "coracle.config"
+
+// indexAnnotation keeps the digest of the index that an image was pulled by, also
+// when its tag has gone to the build for another platform.
+const indexAnnotation = "coracle.index"
+
+// indexOf is the digest of the index among the names that an image is pulled under;
+// "" where the digest is that of its own manifest.
+func indexOf(manifest digest.Digest, names []name.Ref) string {
+	for _, n := range names {
+		if n.Digest != "" && n.Digest != string(manifest) {
+			return n.Digest
+		}
+	}
+	return ""
+}
 
 func newIndex() *ocispec.Index {
 	return &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}

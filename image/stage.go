@@ -154,7 +154,8 @@ type arrival struct {
 	id       string
 	needs    []string // digests of manifest, config and layers
 	names    []name.Ref
-	exact    bool // beside another manifest of the same image
+	exact    bool   // beside another manifest of the same image
+	index    string // the digest of the index that it came by, if it was one
 }
 
 // commit moves blobs in and names the images, all or nothing. Files that the
@@ -177,6 +178,9 @@ func (s *Store) commit(blobs map[string]blob, images []arrival) (err error) {
 	}()
 	for _, a := range images {
 		desc := s.known(idx, a)
+		if a.index != "" {
+			desc.Annotations[indexAnnotation] = a.index
+		}
 		if err := m.move(a.needs, desc.Digest == a.manifest.Digest); err != nil {
 			return fmt.Errorf("image store: %w", err)
 		}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,6 +103,13 @@ func TestPullPlatforms(t *testing.T) {
 		out, err := p.pull(client(t, "{}"), s.ref("multi:all"), func(o *PullOptions) { o.Platform = plat })
 		if img := p.whole(out, err); "linux/"+img.Platform.Architecture != plat || !slices.Contains(img.RepoTags, s.host()+"/multi:all") {
 			t.Errorf("%s: %s %v", plat, img.Platform.Architecture, img.RepoTags)
+		}
+		// The name is that of the last, and leads to those of the same index.
+		for _, asked := range []string{"linux/arm64", plat, ""} {
+			got, err := p.store.Get(context.Background(), s.host()+"/multi:all", asked)
+			if want := cmp.Or(asked, plat); err != nil || "linux/"+got.Platform.Architecture != want {
+				t.Errorf("%q after %s: %+v, %v", asked, plat, got, err)
+			}
 		}
 	}
 	// A single manifest is no choice.
