@@ -186,6 +186,10 @@ func renderConfig(t *Tool, c *cli.Context) error {
 			}
 			p.Project = &types.Project{Services: only}
 		}
+		// What label files say is in the labels.
+		if p.Project, err = p.WithServicesLabelsResolved(true); err != nil {
+			return err
+		}
 		if form == "json" {
 			text, err = p.MarshalJSON()
 		} else {
