@@ -317,7 +317,9 @@ func said(out string) string {
 		for _, who := range []string{"coracle: ", "docker: ", "Error response from daemon: ", "Error: "} {
 			line = strings.TrimPrefix(line, who)
 		}
-		if strings.HasPrefix(line, "hint: ") || strings.HasPrefix(line, "Run 'docker") || strings.HasPrefix(line, "See '") || strings.HasPrefix(line, "Usage:") || line == "" {
+		// time=: what Docker's client tells of its own insides when it stops in the
+		// middle of an upload, now and then.
+		if strings.HasPrefix(line, "time=") || strings.HasPrefix(line, "hint: ") || strings.HasPrefix(line, "Run 'docker") || strings.HasPrefix(line, "See '") || strings.HasPrefix(line, "Usage:") || line == "" {
 			continue
 		}
 		if line != "" {
