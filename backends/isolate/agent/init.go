@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/internal/sys"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -136,15 +138,11 @@ func (c *client) receive() error {
 	if err = errors.Join(e, err); err != nil {
 		return err
 	}
-	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+	fds, err := sys.Rights(oob[:oobn])
 	if err != nil {
 		return err
 	}
-	for k := range msgs {
-		if fds, err := unix.ParseUnixRights(&msgs[k]); err == nil {
-			c.fds = append(c.fds, fds...)
-		}
-	}
+	c.fds = append(c.fds, fds...)
 	if n != 1 || data[0] != version || len(c.fds) != files || flags&unix.MSG_CTRUNC != 0 {
 		c.drop()
 		return unix.EPROTO

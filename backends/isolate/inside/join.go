@@ -105,16 +105,11 @@ func hear(socket int) (*answer, []int, error) {
 		if err != nil {
 			return nil, nil, os.NewSyscallError("recvmsg", err)
 		}
-		var fds []int
-		msgs, _ := unix.ParseSocketControlMessage(oob[:oobn])
-		for i := range msgs {
-			got, _ := unix.ParseUnixRights(&msgs[i])
-			fds = append(fds, got...)
-		}
-		a := new(answer)
 		if n == 0 {
 			return nil, nil, errors.New("the process that joined the container's network ended without a word")
 		}
+		fds, _ := sys.Rights(oob[:oobn])
+		a := new(answer)
 		return a, fds, json.Unmarshal(buf[:n], a)
 	}
 }

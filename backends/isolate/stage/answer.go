@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,8 +55,8 @@ func Listen(fd int, opened func(map[string]*os.File) error) (Answer, error) {
 		if err != nil {
 			return e.Answer, os.NewSyscallError("recvmsg", err)
 		}
-		if oobn > 0 {
-			e.fds = append(e.fds, descriptors(oob[:oobn])...)
+		if fds, err := sys.Rights(oob[:oobn]); err == nil {
+			e.fds = append(e.fds, fds...)
 		}
 		if n == 0 {
 			return e.Answer, nil
@@ -116,18 +117,4 @@ func cut(b []byte) (line, rest []byte, ok bool) {
 		}
 	}
 	return nil, b, false
-}
-
-func descriptors(oob []byte) []int {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for i := range msgs {
-		if fds, err := unix.ParseUnixRights(&msgs[i]); err == nil {
-			all = append(all, fds...)
-		}
-	}
-	return all
 }
