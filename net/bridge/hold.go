@@ -94,11 +94,7 @@ const (
 
 // guard is the program: the first block that matches decides.
 func guard(subnets []dnetwork.IPAMConfig, ep *network.Endpoint, closed bool) []bpf.Instruction {
-	mac := ep.MAC
-	prog := slices.Concat(
-		unless(test{offSource, 4, 0, binary.BigEndian.Uint32(mac[:4])}, drop),
-		unless(test{offSource + 4, 2, 0, uint32(binary.BigEndian.Uint16(mac[4:]))}, drop),
-	)
+	prog := unlessMAC(offSource, ep.MAC, drop)
 	for _, a := range append([]netip.Addr{ep.IPv4.Addr(), ep.IPv6.Addr()}, ep.LinkLocal...) {
 		if !a.IsValid() {
 			continue
@@ -152,6 +148,12 @@ func (t test) load() []bpf.Instruction {
 
 func unless(t test, verdict uint32) []bpf.Instruction {
 	return append(t.load(), bpf.JumpIf{Cond: bpf.JumpEqual, Val: t.want, SkipTrue: 1}, bpf.RetConstant{Val: verdict})
+}
+
+// unlessMAC gives a verdict where a hardware address is another.
+func unlessMAC(at uint32, mac []byte, verdict uint32) []bpf.Instruction {
+	return append(unless(test{at, 4, 0, binary.BigEndian.Uint32(mac[:4])}, verdict),
+		unless(test{at + 4, 2, 0, uint32(binary.BigEndian.Uint16(mac[4:]))}, verdict)...)
 }
 
 // block gives a verdict where all tests hold.

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 
 	"coracle/backends/isolate/inside"
@@ -60,13 +61,7 @@ func outward(gate []byte, subnets []dnetwork.IPAMConfig) []bpf.Instruction {
 	if len(gate) != 6 {
 		return []bpf.Instruction{bpf.RetConstant{Val: 0}}
 	}
-	be := func(b []byte) (v uint32) {
-		for _, c := range b {
-			v = v<<8 | uint32(c)
-		}
-		return v
-	}
-	prog := append(unless(test{0, 4, 0, be(gate[:4])}, 0), unless(test{4, 2, 0, be(gate[4:])}, 0)...)
+	prog := unlessMAC(0, gate, 0)
 	for _, c := range subnets {
 		a := c.Subnet.Addr()
 		if !a.IsValid() {
@@ -75,11 +70,10 @@ func outward(gate []byte, subnets []dnetwork.IPAMConfig) []bpf.Instruction {
 		to := source(a) + uint32(a.BitLen()/8)
 		prog = append(prog, block(0, family(a), in(c.Subnet, to))...)
 	}
-	const groups = 0xf0000000
-	prog = append(prog, block(0, kind(unix.ETH_P_IP), []test{{offIPv4 + 4, 4, groups, 0xe0000000}})...)
-	prog = append(prog, block(0, kind(unix.ETH_P_IPV6), []test{{offIPv6 + 16, 1, 0, 0xff}})...)
-	// What is of this link alone: fe80::/10.
-	prog = append(prog, block(0, kind(unix.ETH_P_IPV6), []test{{offIPv6 + 16, 2, 0xffc0, 0xfe80}})...)
+	prog = append(prog, block(0, kind(unix.ETH_P_IP), in(netip.MustParsePrefix("224.0.0.0/4"), offIPv4+4))...)
+	prog = append(prog, block(0, kind(unix.ETH_P_IPV6), in(netip.MustParsePrefix("ff00::/8"), offIPv6+16))...)
+	// What is of this link alone.
+	prog = append(prog, block(0, kind(unix.ETH_P_IPV6), in(netip.MustParsePrefix("fe80::/10"), offIPv6+16))...)
 	prog = append(prog, block(whole, kind(unix.ETH_P_IP))...)
 	prog = append(prog, block(whole, kind(unix.ETH_P_IPV6))...)
 	return append(prog, bpf.RetConstant{Val: 0})
