@@ -161,17 +161,18 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if plain(h) {
+		if err := u.whole(fd, base, h, r); err != nil {
+			return fmt.Errorf("%s: %w", h.Name, err)
+		}
+		return nil
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		if !exists {
 			err = sys.Mkdirat(fd, base, 0o700)
 		}
 		u.times = append(u.times, dirTime{name, h.ModTime})
-	case tar.TypeReg, tar.TypeGNUSparse, 0:
-		if err := u.whole(fd, base, h, r); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
-		}
-		return nil
 	case tar.TypeLink:
 		return u.link(fd, base, h)
 	case tar.TypeSymlink:
@@ -195,6 +196,11 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	return nil
 }
 
+// plain tells whether an entry is a file with contents.
+func plain(h *tar.Header) bool {
+	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse || h.Typeflag == 0
+}
+
 // clear makes room for an entry; exists: there is a directory, and it is one.
 func (u *unpacker) clear(fd int, base, name string, h *tar.Header) (exists bool, err error) {
 	var st unix.Stat_t
@@ -215,7 +221,7 @@ func (u *unpacker) clear(fd int, base, name string, h *tar.Header) (exists bool,
 		return false, fmt.Errorf("cannot overwrite non-directory %q with directory %q", at, dest)
 	case isDir:
 		return true, nil
-	case h.Typeflag == tar.TypeReg:
+	case plain(h):
 		return false, nil // replaced by a rename
 	}
 	return false, sys.Unlinkat(fd, base, 0)
