@@ -14,6 +14,9 @@ func Available(cpus, mems string) error {
 		{cpus, "cpuset cpus", "CPUs", "/sys/devices/system/cpu/online"},
 		{mems, "cpuset mems", "memory nodes", "/sys/devices/system/node/online"},
 	} {
+		if l.list == "" {
+			continue
+		}
 		want, err := numbers(l.list)
 		if err != nil {
 			return fmt.Errorf("Invalid value %s for %s: %w", l.list, l.what, err)
@@ -40,9 +43,6 @@ const mostCPUs = 8192
 func numbers(list string) (map[int]bool, error) {
 	all := map[int]bool{}
 	for _, part := range strings.Split(list, ",") {
-		if list == "" {
-			break
-		}
 		from, to, isRange := strings.Cut(part, "-")
 		if !isRange {
 			to = from

@@ -2,8 +2,7 @@ package nat
 
 import (
 	"fmt"
-	"os"
-	"strings"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -33,12 +32,12 @@ func LetPass(f Firewall, n *Network) error {
 // may drop by its policy, or, for iptables of the old kind, because it is there at
 // all: that one only its program can read, once for each chain.
 func settled(v6 bool, id string) bool {
-	names, family := "/proc/net/ip_tables_names", nftables.TableFamilyIPv4
-	if v6 {
-		names, family = "/proc/net/ip6_tables_names", nftables.TableFamilyIPv6
-	}
-	if data, err := os.ReadFile(names); err == nil && strings.Contains("\n"+string(data), "\nfilter\n") {
+	if slices.Contains(oldTables(v6), "filter") {
 		return passes(v6, id)
+	}
+	family := nftables.TableFamilyIPv4
+	if v6 {
+		family = nftables.TableFamilyIPv6
 	}
 	c, err := nftables.New()
 	if err != nil {
