@@ -20,13 +20,7 @@ func composeTable(commands []command.Doc) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ours := map[string]map[string]command.FlagDoc{"compose": byName(command.ComposeFlags())}
-	for _, c := range commands {
-		for _, s := range c.Spellings {
-			ours[s] = byName(c.Flags)
-		}
-	}
-	t, err := flagsOf(theirs, ours)
+	t, err := flagsOf(theirs, "compose", command.ComposeFlags(), commands)
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,7 @@ func flagTable(globals []command.FlagDoc, commands []command.Doc) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	ours := map[string]map[string]command.FlagDoc{"": byName(globals)}
-	for _, c := range commands {
-		for _, s := range c.Spellings {
-			ours[s] = byName(c.Flags)
-		}
-	}
-	t, err := flagsOf(theirs, ours)
+	t, err := flagsOf(theirs, "", globals, commands)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +32,15 @@ and says why. What a rung cannot honour is a warning, under `+"`--strict`"+` an 
 %s`, source, t.commands[done], t.commands[refused], t.commands[notYet], t.flags[done], t.some, t.flags[refused], t.text.String()), nil
 }
 
-// flagsOf looks each of their flags up among ours.
-func flagsOf(theirs []dockerFlag, ours map[string]map[string]command.FlagDoc) (*flagDocs, error) {
+// flagsOf looks each of their flags up among ours: those of commands by all their
+// spellings, and the globals, which stand under a name of their own.
+func flagsOf(theirs []dockerFlag, name string, globals []command.FlagDoc, commands []command.Doc) (*flagDocs, error) {
+	ours := map[string]map[string]command.FlagDoc{name: byName(globals)}
+	for _, c := range commands {
+		for _, s := range c.Spellings {
+			ours[s] = byName(c.Flags)
+		}
+	}
 	t := &flagDocs{ours: ours}
 	var wrong []error
 	for _, f := range theirs {

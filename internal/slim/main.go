@@ -1,6 +1,6 @@
 // Command slim writes a go build -overlay of the standard library that makes the
-// program smaller and its start shorter. It changes three files of it (see change
-// in template.go, regexp.go and crc32.go); a program built without it behaves the
+// program smaller and its start shorter. It changes three files of it (see
+// withoutMethods, compiledLate and tablesLate); a program built without it behaves the
 // same.
 package main
 
