@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -83,22 +84,29 @@ func TestJobs(t *testing.T) {
 	}
 }
 
-// stopped is a program that runs until it is stopped.
-func stopped(ctx context.Context, c Case, _, _ io.Writer) (int, error) {
-	if c.Platform == "quick" {
-		return 9, nil
+// stopped returns a program that runs until it is stopped; that of the platform
+// "quick" fails by itself, once another runs.
+func stopped() func(context.Context, Case, io.Writer, io.Writer) (int, error) {
+	runs := make(chan struct{})
+	first := sync.OnceFunc(func() { close(runs) })
+	return func(ctx context.Context, c Case, _, _ io.Writer) (int, error) {
+		if c.Platform == "quick" {
+			<-runs
+			return 9, nil
+		}
+		first()
+		<-ctx.Done()
+		return 143, nil
 	}
-	<-ctx.Done()
-	return 143, nil
 }
 
 func TestStopping(t *testing.T) {
-	p := plan(stopped, "x", "quick", "y")
+	p := plan(stopped(), "x", "quick", "y")
 	p.Timeout = 20 * time.Millisecond
 	if got, want := words(Run(context.Background(), p)), "x timed out 143, quick failed 9, y timed out 143"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	p.Timeout, p.FailFast, p.Jobs = 0, true, 2
+	p.Timeout, p.FailFast, p.Jobs, p.Start = 0, true, 2, stopped()
 	if got, want := words(Run(context.Background(), p)), "x cancelled 143, quick failed 9, y not run -1"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
