@@ -13,13 +13,12 @@ import (
 
 // Wired is what a container on networks of its own has in its files.
 type Wired struct {
-	Own []netip.Addr // its addresses
 	// Gateway is the host, as the container reaches it (host-gateway).
 	Gateway netip.Addr
 	// Server answers names, and asks the host's servers for others; not valid:
 	// the container asks those itself.
 	Server netip.Addr
-	Block  string // the names of others, lines of /etc/hosts
+	Block  string // its own name and those of others, lines of /etc/hosts
 }
 
 // Write writes the three files to dir; w is nil for a container on the host's
@@ -73,25 +72,26 @@ func hosts(cfg *container.Config, h *container.HostConfig, w *Wired) string {
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", strings.Trim(addr, "[]"), name)
 	}
-	name := cfg.Hostname
-	if cfg.Domainname != "" {
-		name = cfg.Hostname + "." + cfg.Domainname + " " + cfg.Hostname
-	}
 	switch {
 	case w != nil:
-		for _, a := range w.Own {
-			fmt.Fprintf(&b, "%s\t%s\n", a, name)
-		}
 		b.WriteString(w.Block)
 	case !h.NetworkMode.IsHost() && !h.NetworkMode.IsNone():
-		fmt.Fprintf(&b, "127.0.1.1\t%s\n", name)
+		b.WriteString(Own(cfg, netip.AddrFrom4([4]byte{127, 0, 1, 1})))
 	}
 	return b.String()
 }
 
+// Own is the line about the container itself at one of its addresses.
+func Own(cfg *container.Config, at netip.Addr) string {
+	name := cfg.Hostname
+	if cfg.Domainname != "" {
+		name = cfg.Hostname + "." + cfg.Domainname + " " + cfg.Hostname
+	}
+	return at.String() + "\t" + name + "\n"
+}
+
 // Update puts a new block of names into the hosts file of a container that runs,
-// in the place of the old one. The file is a mount in the container, so it is
-// written where it is: the end is cut off last, and nobody reads an empty one.
+// in the place of the old one.
 func Update(dir, old, block string) error {
 	path := dir + "/hosts"
 	data, err := os.ReadFile(path)
@@ -110,6 +110,21 @@ func Update(dir, old, block string) error {
 	if text == string(data) {
 		return nil
 	}
+	return rewrite(path, text)
+}
+
+// Ask has a container that runs ask a name server, as it would from its start.
+func Ask(dir string, h *container.HostConfig, server netip.Addr) error {
+	text, err := resolvConf(h, &Wired{Server: server})
+	if err != nil {
+		return err
+	}
+	return rewrite(dir+"/resolv.conf", text)
+}
+
+// rewrite writes a file that is a mount in a container, and so is written where it
+// is: the end is cut off last, and nobody reads an empty one.
+func rewrite(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err

@@ -16,7 +16,6 @@ import (
 	"coracle/engine/record"
 	"coracle/net/network"
 	"coracle/net/objects"
-	"coracle/probe"
 
 	dnetwork "github.com/moby/moby/api/types/network"
 )
@@ -246,11 +245,7 @@ func (r *Run) Wire(pid int) (*isolate.Net, error) {
 		n.Sysctls = append(n.Sysctls, own...)
 	}
 	if r.served() {
-		// The port is left to a name server of the container's own, if that can be.
-		led := r.s.UserNS || r.m.Report.Has(probe.NFTables)
-		n.Sockets = append(n.Sockets,
-			isolate.NetSocket{Name: dnsUDP, Network: "udp", Addr: nameServer + ":53", Led: led},
-			isolate.NetSocket{Name: dnsTCP, Network: "tcp", Addr: nameServer + ":53", Led: led})
+		n.Sockets = append(n.Sockets, r.sockets()...)
 	}
 	return n, nil
 }
@@ -279,6 +274,8 @@ func (r *Run) Opened(files map[string]*os.File) error {
 	}
 	err := r.w.Opened(files)
 	if len(mine) > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		err = errors.Join(err, r.serve(mine))
 	}
 	return err

@@ -218,6 +218,9 @@ func (r *Run) obey(o *order) error {
 		return err
 	}
 	r.follow()
+	if err := r.serveLate(ctx); err != nil {
+		r.m.Warn("no name server for " + n.Name + ": " + err.Error())
+	}
 	r.m.happened("connect", n, r.c.ID)
 	return nil
 }

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,9 +9,11 @@ import (
 	"strings"
 	"sync"
 
+	"coracle/backends/isolate"
 	"coracle/engine/netfiles"
 	"coracle/net/names"
 	"coracle/net/network"
+	"coracle/probe"
 )
 
 // The name server's place in a container, Docker's, and the names of its
@@ -32,18 +35,16 @@ type known struct {
 	busy        sync.WaitGroup
 }
 
-// served tells whether the container has a name server.
-func (r *Run) served() bool { return r.d.Namespace() && len(r.dirs(false)) > 0 }
+// served tells whether the container has a name server: from the first network of
+// users' that it is on, and then, as with Docker, until it ends.
+func (r *Run) served() bool {
+	return r.d.Namespace() && (len(r.dirs(false)) > 0 || r.names != nil && r.names.server != nil)
+}
 
 // files writes hosts, hostname and resolv.conf, and follows who comes and goes.
 func (r *Run) files() error {
 	w := &netfiles.Wired{}
 	for _, ep := range r.s.Endpoints {
-		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
-			if p.IsValid() {
-				w.Own = append(w.Own, p.Addr())
-			}
-		}
 		if cfg := r.s.Network(ep).IPAM.Config; !w.Gateway.IsValid() && len(cfg) > 0 {
 			w.Gateway = cfg[0].Gateway
 		}
@@ -99,11 +100,18 @@ func (r *Run) listen(n *known) {
 	}
 }
 
-// block is the lines of /etc/hosts about others: all on the networks that users
+// block is the lines of /etc/hosts about the container and about others: all on the networks that users
 // made, and those whom --link names. A name that several have is left to the name
 // server, where there is one: it shuffles, and the file has one that is first.
 func (r *Run) block() string {
 	var b strings.Builder
+	for _, ep := range r.s.Endpoints {
+		for _, p := range []netip.Prefix{ep.IPv4, ep.IPv6} {
+			if p.IsValid() {
+				b.WriteString(netfiles.Own(r.c.Config, p.Addr()))
+			}
+		}
+	}
 	shared := r.sharedNames()
 	for _, ep := range append(r.names.book.Endpoints(), r.names.links.Endpoints()...) {
 		if ep.ContainerID == r.c.ID || len(ep.Names) == 0 {
@@ -186,16 +194,42 @@ func (r *Run) refresh() {
 	}
 }
 
-// serve starts the name server at the sockets that the container opened.
+// sockets are what the name server listens on.
+func (r *Run) sockets() []isolate.NetSocket {
+	// The port is left to a name server of the container's own, if that can be.
+	led := r.s.UserNS || r.m.Report.Has(probe.NFTables)
+	return []isolate.NetSocket{
+		{Name: dnsUDP, Network: "udp", Addr: nameServer + ":53", Led: led},
+		{Name: dnsTCP, Network: "tcp", Addr: nameServer + ":53", Led: led},
+	}
+}
+
+// serveLate gives a container that had only the default network, and has come to
+// one of users', its name server; with the lock held. Its resolv.conf is written
+// anew, and stays so, as with Docker.
+func (r *Run) serveLate(ctx context.Context) error {
+	if !r.served() || r.names.server != nil {
+		return nil
+	}
+	files, err := r.do(ctx, &isolate.Net{Sockets: r.sockets()})
+	if err == nil {
+		err = r.serve(files)
+	}
+	if err == nil {
+		err = netfiles.Ask(r.c.RunDir, r.c.HostConfig, netip.MustParseAddr(nameServer))
+	}
+	return err
+}
+
+// serve starts the name server at the sockets that the container opened; with the
+// lock held.
 func (r *Run) serve(files map[string]*os.File) error {
 	udp, tcp, err := names.Sockets(files[dnsUDP], files[dnsTCP])
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.names.server, err = names.Serve(names.Config{
-		UDP: udp, TCP: tcp, Book: r.names.book, Self: r.own, Upstream: netfiles.Servers(r.c.HostConfig), Internal: r.s.Internal(),
+		UDP: udp, TCP: tcp, Book: r.names.book, Self: r.own, Upstream: netfiles.Servers(r.c.HostConfig), Internal: r.internal,
 	})
 	return err
 }
@@ -205,6 +239,12 @@ func (r *Run) own() []*network.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.s.Endpoints)
+}
+
+func (r *Run) internal() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.s.Internal()
 }
 
 func (n *known) stop() {

@@ -135,7 +135,7 @@ func wiringSuite(t *testing.T, m *machine) {
 		run  func(*testing.T, *machine)
 	}{
 		{"names", wiringNames}, {"isolation", wiringIsolation}, {"ports", wiringPorts}, {"ranges", wiringRanges},
-		{"live", wiringLive}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
+		{"live", wiringLive}, {"late", wiringLate}, {"churn", wiringChurn}, {"ipv6", wiringIPv6}, {"spoof", wiringSpoof},
 		{"way out", wiringOut}, {"killed", wiringKilled}, {"crowd", wiringCrowd}, {"links", wiringLinks}, {"flags", wiringFlags}, {"bad input", wiringBadInput},
 	} {
 		if m.shared() && apart[c.name] {

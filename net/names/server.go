@@ -37,8 +37,9 @@ type Config struct {
 	// Upstream are asked for all other names, in order, the next where one does
 	// not answer.
 	Upstream []netip.AddrPort
-	// Internal: the container's networks lead nowhere; other names do not exist.
-	Internal bool
+	// Internal tells whether the container's networks lead nowhere, where other names
+	// do not exist; nil: they do not.
+	Internal func() bool
 	// Ndots is the container's option: with more than 0 a name without a dot is
 	// not passed on, because the asker comes back with a domain.
 	Ndots int
@@ -150,7 +151,7 @@ func (s *Server) answer(msg []byte) (q *question, r *reply) {
 		return q, r
 	}
 	alone := !strings.Contains(q.name, ".") && s.cfg.Ndots > 0
-	if s.cfg.Internal || alone {
+	if s.cfg.Internal != nil && s.cfg.Internal() || alone {
 		return q, &reply{code: dnsmessage.RCodeNameError}
 	}
 	if len(s.cfg.Upstream) == 0 {

@@ -216,8 +216,8 @@ func (c Cannot) String() string { return c.What + ": " + c.Why }
 
 // Internal tells whether none of the sandbox's networks leads out.
 func (s *Sandbox) Internal() bool {
-	for _, n := range s.Networks {
-		if !n.Internal {
+	for _, ep := range s.Endpoints {
+		if !s.Network(ep).Internal {
 			return false
 		}
 	}
