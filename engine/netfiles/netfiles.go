@@ -81,11 +81,15 @@ func hosts(cfg *container.Config, h *container.HostConfig, w *Wired) string {
 	return b.String()
 }
 
-// Own is the line about the container itself at one of its addresses.
+// Own is the line about the container itself at one of its addresses: its name with
+// the domain, which may be a part of --hostname, and the short one.
 func Own(cfg *container.Config, at netip.Addr) string {
 	name := cfg.Hostname
 	if cfg.Domainname != "" {
-		name = cfg.Hostname + "." + cfg.Domainname + " " + cfg.Hostname
+		name += "." + cfg.Domainname
+	}
+	if short, _, ok := strings.Cut(name, "."); ok {
+		name += " " + short
 	}
 	return at.String() + "\t" + name + "\n"
 }

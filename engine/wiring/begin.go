@@ -141,7 +141,7 @@ func (r *Run) join(ctx context.Context, n *network.Network, set *dnetwork.Endpoi
 		if ep.Links == nil {
 			ep.Links = map[string]string{}
 		}
-		ep.Links[strings.ToLower(l.alias)] = l.id
+		ep.Links[strings.ToLower(l.alias)] = l.to
 	}
 	loopback := !r.d.Namespace()
 	err = r.m.Store.Lease(n, ep, loopback, func(others []*network.Endpoint) error { return r.company(n, others) })

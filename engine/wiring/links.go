@@ -12,8 +12,8 @@ import (
 	"coracle/net/objects"
 )
 
-// link is one --link: a container, and what it is called.
-type link struct{ id, alias string }
+// link is one --link: a container, by ID or name, and what it is called.
+type link struct{ to, alias string }
 
 // parseLink reads NAME[:ALIAS], or /NAME:/SELF/ALIAS, which inspect shows.
 func parseLink(text string) (name, alias string, err error) {
@@ -41,7 +41,8 @@ func (m *Manager) checkLinks(c *record.Container) error {
 		if err != nil {
 			return &Refusal{err}
 		}
-		if _, err := m.Containers.Find(name); err != nil {
+		// On a network of users' it may come later, as with Docker.
+		if _, err := m.Containers.Find(name); err != nil && primary == objects.Bridge {
 			return &Refusal{fmt.Errorf("could not get container for %s: No such container: %s", name, name)}
 		}
 	}
@@ -68,13 +69,14 @@ func (m *Manager) links(c *record.Container, n *network.Network, more []string) 
 			return nil, &Refusal{err}
 		}
 		id, err := m.Containers.Find(name)
-		if err != nil {
-			if errors.Is(err, record.ErrNotFound) && !n.Default {
-				continue
-			}
+		switch {
+		case err == nil && (n.Default || strings.HasPrefix(id, name)):
+			name = id
+		case err == nil, errors.Is(err, record.ErrNotFound) && !n.Default:
+		default:
 			return nil, &NotFound{fmt.Errorf("could not get container for %s: No such container: %s", name, name)}
 		}
-		out = append(out, link{id, alias})
+		out = append(out, link{name, alias})
 	}
 	return out, nil
 }
@@ -95,12 +97,12 @@ func (m *Manager) LinkEnv(c *record.Container) ([]string, error) {
 	}
 	var env []string
 	for _, l := range list {
-		to, err := m.Containers.Load(l.id)
+		to, err := m.Containers.Load(l.to)
 		if err != nil {
 			return nil, err
 		}
-		ep, err := m.Store.Endpoint(n.ID, l.id)
-		if err != nil || !m.alive(l.id) {
+		ep, err := m.Store.Endpoint(n.ID, l.to)
+		if err != nil || !m.alive(l.to) {
 			return nil, &Conflict{fmt.Errorf("Cannot link to a non running container: /%s AS /%s/%s", to.Name, c.Name, l.alias)}
 		}
 		env = append(env, linkEnv(c.Name, l.alias, to, ep)...)

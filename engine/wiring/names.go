@@ -121,7 +121,7 @@ func (r *Run) block() string {
 		if own == nil || own.Boot != ep.Boot {
 			continue
 		}
-		list := aliases(own, ep.ContainerID)
+		list := aliases(own, ep)
 		if r.s.Network(own).Default && len(list) == 0 {
 			continue
 		}
@@ -169,11 +169,11 @@ func (r *Run) endpoint(networkID string) *network.Endpoint {
 	return nil
 }
 
-// aliases are what own calls a container, by its links.
-func aliases(own *network.Endpoint, id string) []string {
+// aliases are what own calls another, by its links.
+func aliases(own, other *network.Endpoint) []string {
 	var out []string
 	for alias, to := range own.Links {
-		if to == id {
+		if other.Is(to) {
 			out = append(out, alias)
 		}
 	}

@@ -51,7 +51,7 @@ func (w *Networks) Create(_ context.Context, name string, req dnetwork.CreateReq
 	switch {
 	case errors.Is(err, objects.ErrExists):
 		return "", "", &Conflict{fmt.Errorf("network with name %s already exists", name)}
-	case errors.Is(err, objects.ErrInvalid) && strings.HasPrefix(err.Error(), "operation is not permitted"):
+	case errors.Is(err, objects.ErrForbidden):
 		return "", "", &Forbidden{err}
 	case errors.Is(err, objects.ErrInvalid):
 		return "", "", &Refusal{err}

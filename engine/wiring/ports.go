@@ -61,9 +61,6 @@ func publish(h *container.HostConfig, exposed dnetwork.PortSet) ([]network.Publi
 		default:
 			return nil, fmt.Errorf("invalid protocol: %q", port.Proto())
 		}
-		if port.Num() == 0 {
-			return nil, fmt.Errorf("invalid port specification: %q", port.String())
-		}
 		if len(bindings) == 0 {
 			bindings = []dnetwork.PortBinding{{}}
 		}
@@ -157,6 +154,9 @@ func declared(cfg *container.Config, h *container.HostConfig) []network.PortRang
 	}
 	var list []network.PortRange
 	for p := range set {
+		if p.Num() == 0 {
+			continue // Docker takes it, and nobody can listen there
+		}
 		list = append(list, network.PortRange{Proto: string(p.Proto()), First: p.Num(), Count: 1})
 	}
 	slices.SortFunc(list, func(a, b network.PortRange) int {

@@ -15,7 +15,7 @@ func wiringLate(t *testing.T, m *machine) {
 	probetest.Need(t, probe.NSNetSetns)
 	m.network("joined", "--internal")
 	m.serve("there", "--network", "joined")
-	m.run("late", []string{"--hostname", "latecomer", "--dns-search", "late.test"}, "box", "sleep", "600")
+	m.run("late", []string{"--hostname", "latecomer.late.test", "--dns-search", "late.test"}, "box", "sleep", "600")
 	resolv := func() string { return m.ok("exec", "late", "cat", "/etc/resolv.conf") }
 	hosts := func() string { return m.ok("exec", "late", "cat", "/etc/hosts") }
 	before := resolv()
@@ -24,7 +24,7 @@ func wiringLate(t *testing.T, m *machine) {
 	}
 	m.ok("network", "connect", "--alias", "newcomer", "joined", "late")
 	at := m.address("late", "joined")
-	if got := hosts(); !strings.Contains(got, "\n"+at+"\tlatecomer\n") || !strings.Contains(got, m.address("there", "joined")+"\tthere") {
+	if got := hosts(); !strings.Contains(got, "\n"+at+"\tlatecomer.late.test latecomer\n") || !strings.Contains(got, m.address("there", "joined")+"\tthere") {
 		t.Errorf("/etc/hosts after it was connected:\n%s", got)
 	}
 	m.gets("late", "http://there/", "there")
@@ -40,7 +40,7 @@ func wiringLate(t *testing.T, m *machine) {
 		}
 	}
 	m.ok("network", "disconnect", "joined", "late")
-	if got := hosts(); strings.Contains(got, "there") || strings.Contains(got, at) || strings.Count(got, "\tlatecomer") != 1 {
+	if got := hosts(); strings.Contains(got, "there") || strings.Contains(got, at) || strings.Count(got, "\tlatecomer.late.test latecomer") != 1 {
 		t.Errorf("/etc/hosts after it was disconnected:\n%s", got)
 	}
 	if !m.shared() {

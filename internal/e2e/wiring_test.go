@@ -368,7 +368,15 @@ func wiringRanges(t *testing.T, m *machine) {
 	fetch(t, "127.0.0.1:18200", "r1")
 	m.serve("r2", "-p", "18200-18209:80")
 	fetch(t, "127.0.0.1:18201", "r2")
-	m.ok("rm", "-f", "r1", "r2")
+	// Port 0 is a port as with Docker, at which nobody listens.
+	m.run("r0", []string{"-p", "18210:0", "--expose", "0/udp", "-P"}, "box", "sleep", "600")
+	if got := m.ok("port", "r0", "0"); !strings.Contains(got, "0.0.0.0:18210") {
+		t.Errorf("port 0: %s", got)
+	}
+	if got := m.ok("port", "r0", "0/udp"); strings.Contains(got, ":0\n") || !strings.Contains(got, "0.0.0.0:") {
+		t.Errorf("port 0/udp: %s", got)
+	}
+	m.ok("rm", "-f", "r0", "r1", "r2")
 	// One range of a thousand that is shifted.
 	gateway := m.ok("network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge")
 	m.serve("r3", "-p", "19000-19999:1-1000")
@@ -553,6 +561,17 @@ func wiringLinks(t *testing.T, m *machine) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
+	// On a network of users' a link is another name for whoever has the name by then.
+	m.network("linked")
+	m.run("linker", []string{"--network", "linked", "--link", "target:goal"}, "box", "sleep", "600")
+	for range 2 {
+		m.serve("target", "--network", "linked")
+		m.gets("linker", "http://goal/", "target")
+		m.ok("rm", "-f", "target")
+		if got := m.ok("exec", "linker", "cat", "/etc/hosts"); strings.Contains(got, "goal") {
+			t.Errorf("a link to a container that is gone:\n%s", got)
+		}
+	}
 	m.ok("stop", "-t", "1", "db")
 	m.fails(125, "Cannot link to a non running container", "run", "--rm", "--link", "db", "box", "true")
 }
@@ -569,6 +588,8 @@ func wiringBadInput(_ *testing.T, m *machine) {
 		{1, "already exists", []string{"network", "create", "taken"}},
 		{1, "Pool overlaps", []string{"network", "create", "--subnet", "10.215.0.128/25", "over"}},
 		{1, "invalid subnet", []string{"network", "create", "--subnet", "10.216.0.1/24", "host-bits"}},
+		{1, "bridge driver doesn't support multiple subnets", []string{"network", "create", "--subnet", "10.217.0.0/24", "--subnet", "10.218.0.0/24", "two"}},
+		{1, "failed to allocate gateway (10.217.0.0): Address already in use", []string{"network", "create", "--subnet", "10.217.0.0/24", "--gateway", "10.217.0.0", "n"}},
 		{1, "CIDR", []string{"network", "create", "--subnet", "nonsense", "n"}},
 		{1, "300 characters", []string{"network", "create", long}},
 		{1, "predefined", []string{"network", "create", "host"}},
@@ -580,7 +601,7 @@ func wiringBadInput(_ *testing.T, m *machine) {
 		{125, "network nosuch not found", []string{"run", "--rm", "--network", "nosuch", "box", "true"}},
 		{125, "Address already in use", []string{"run", "--rm", "--network", "taken", "--ip", "10.215.0.5", "box", "true"}},
 		{125, "no configured subnet", []string{"run", "--rm", "--network", "taken", "--ip", "10.9.9.9", "box", "true"}},
-		{125, "user defined networks only", []string{"run", "--rm", "--ip", "10.9.9.9", "box", "true"}},
+		{125, "invalid endpoint settings: user-specified IP address is supported on user defined networks only", []string{"run", "--rm", "--ip", "10.9.9.9", "box", "true"}},
 		{125, "only supported for user-defined networks", []string{"run", "--rm", "--network-alias", "a", "box", "true"}},
 		{125, "invalid containerPort", []string{"run", "--rm", "-p", "80:http", "box", "true"}},
 		{125, "invalid hostPort", []string{"run", "--rm", "-p", "99999:80", "box", "true"}},

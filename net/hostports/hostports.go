@@ -167,7 +167,7 @@ func (w *wiring) publish(here listen.Table) error {
 		if p.Proto == "sctp" {
 			return fmt.Errorf("publish %d/sctp: userspace forwarding knows tcp and udp only", p.Port)
 		}
-		if p.Host != p.Port || p.Last > p.Host || w.movedAny(p) {
+		if p.Host != p.Port || p.Host == 0 || p.Last > p.Host || w.movedAny(p) {
 			take = append(take, p)
 			continue
 		}
@@ -260,7 +260,7 @@ func wants(ep *network.Endpoint, publish []network.Publish) map[listen.Socket]bo
 	out := map[listen.Socket]bool{}
 	add := func(proto string, first, count uint16) {
 		for i := range max(count, 1) {
-			if s := (listen.On(proto, first+i)); proto == "tcp" || proto == "udp" {
+			if s := listen.On(proto, first+i); s.Port != 0 && (proto == "tcp" || proto == "udp") {
 				out[s] = true
 			}
 		}

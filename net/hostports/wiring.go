@@ -91,7 +91,7 @@ func (w *wiring) places() []place {
 			continue
 		}
 		add := func(proto string, port uint16) {
-			if proto != "tcp" && proto != "udp" || len(out) >= mostCarried {
+			if proto != "tcp" && proto != "udp" || port == 0 || len(out) >= mostCarried {
 				return
 			}
 			p := place{proto: proto, at: netip.AddrPortFrom(ep.IPv4.Addr(), port), real: port}

@@ -131,6 +131,9 @@ func Complete(c *dnetwork.IPAMConfig) error {
 	if !s.Contains(c.Gateway) {
 		return fmt.Errorf("no matching subnet for gateway %s", c.Gateway)
 	}
+	if c.Gateway == s.Addr() || c.Gateway.Is4() && c.Gateway == Last(s) {
+		return fmt.Errorf("failed to allocate gateway (%s): %w", c.Gateway, ErrTaken)
+	}
 	for name, a := range c.AuxAddress {
 		if !s.Contains(a) {
 			return fmt.Errorf("no matching subnet for aux-address %s=%s", name, a)

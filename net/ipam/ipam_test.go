@@ -95,6 +95,8 @@ func TestCompleteRefuses(t *testing.T) {
 		{Subnet: netip.MustParsePrefix("10.1.0.1/24")},
 		{Subnet: prefix("10.1.0.0/31")},
 		{Subnet: prefix("10.1.0.0/24"), Gateway: netip.MustParseAddr("10.2.0.1")},
+		{Subnet: prefix("10.1.0.0/24"), Gateway: netip.MustParseAddr("10.1.0.0")},
+		{Subnet: prefix("10.1.0.0/24"), Gateway: netip.MustParseAddr("10.1.0.255")},
 		{Subnet: prefix("10.1.0.0/24"), IPRange: prefix("10.1.0.0/16")},
 		{Subnet: prefix("10.1.0.0/24"), AuxAddress: map[string]netip.Addr{"a": netip.MustParseAddr("10.9.0.1")}},
 		{Subnet: prefix("10.1.0.0/24"), AuxAddress: map[string]netip.Addr{"a": netip.MustParseAddr("10.1.0.1")}},

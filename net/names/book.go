@@ -159,14 +159,17 @@ func (b *Book) one(dir, name string) bool {
 func (b *Book) Endpoints() []*network.Endpoint { return slices.Clone(b.look().all) }
 
 // Lookup returns the addresses of a name, in no order that lasts, and whether
-// anything has it. Links are names for container IDs that are known to the asker
-// alone, and come first.
+// anything has it. Links are names for container IDs, or for other names, that are
+// known to the asker alone, and come first.
 func (b *Book) Lookup(name string, links map[string]string) (found []*network.Endpoint, ok bool) {
 	ix := b.look()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	for alias, id := range links {
+	for alias, to := range links {
 		if strings.EqualFold(alias, name) {
-			found = append(found, ix.container[id]...)
+			found = append(found, ix.container[to]...)
+			if found == nil {
+				found = slices.Clone(ix.names[strings.ToLower(to)])
+			}
 		}
 	}
 	if found == nil {
@@ -245,7 +248,7 @@ func (b *Book) Hosts(links map[string]string) string {
 			}
 		}
 		for _, alias := range slices.Sorted(maps.Keys(links)) {
-			if links[alias] == ep.ContainerID && !slices.Contains(list, alias) {
+			if ep.Is(links[alias]) && !slices.Contains(list, alias) {
 				list = append(list, alias)
 			}
 		}

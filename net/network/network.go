@@ -42,6 +42,8 @@ import (
 	"context"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 
 	"coracle/backends/isolate"
 
@@ -131,7 +133,8 @@ type Endpoint struct {
 	// lower case: the container's name, which reverse lookups give, its short
 	// ID, and the aliases. Several endpoints may have the same.
 	Names []string
-	// Links are names that only this container knows: alias to container ID.
+	// Links are names that only this container knows: alias to container ID, or on
+	// a network of users' to a name, of whoever has it then.
 	Links map[string]string `json:",omitempty"`
 	// Addresses with the length of the network's prefix; the zero value: none.
 	IPv4, IPv6 netip.Prefix
@@ -155,6 +158,11 @@ type Endpoint struct {
 	// Ports are where declared ports are really found, where that is not the
 	// same port of this endpoint's address (hostports).
 	Ports []Real `json:",omitempty"`
+}
+
+// Is tells whether a container ID or a name is the endpoint's.
+func (ep *Endpoint) Is(ref string) bool {
+	return ref == ep.ContainerID || slices.Contains(ep.Names, strings.ToLower(ref))
 }
 
 // PortRange is Count ports from First on; Proto is "tcp", "udp" or "sctp".

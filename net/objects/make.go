@@ -23,16 +23,23 @@ const (
 // ErrInvalid says that a network cannot be made as it was asked for.
 var ErrInvalid = errors.New("invalid network")
 
+// ErrForbidden says that nobody may make it.
+var ErrForbidden = errors.New("forbidden")
+
 // refuse is an error of the class ErrInvalid whose text is only its own.
 func refuse(format string, args ...any) error {
-	return &invalidError{fmt.Errorf(format, args...)}
+	return &invalidError{fmt.Errorf(format, args...), ErrInvalid}
 }
 
-type invalidError struct{ err error }
+func forbid(format string, args ...any) error {
+	return &invalidError{fmt.Errorf(format, args...), ErrForbidden}
+}
+
+type invalidError struct{ err, class error }
 
 func (e *invalidError) Error() string        { return e.err.Error() }
 func (e *invalidError) Unwrap() error        { return e.err }
-func (e *invalidError) Is(target error) bool { return target == ErrInvalid }
+func (e *invalidError) Is(target error) bool { return target == e.class }
 
 // Defaults makes the default networks that are not there yet.
 func (s *Store) Defaults(used func() []netip.Prefix) error {
@@ -125,7 +132,7 @@ func draft(name string, req *dnetwork.CreateRequest) (*network.Network, error) {
 		return nil, refuse("invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	if slices.Contains([]string{Bridge, Host, None, "default", "container"}, name) {
-		return nil, refuse("operation is not permitted on predefined %s network", name)
+		return nil, forbid("operation is not permitted on predefined %s network", name)
 	}
 	if err := checkKind(req); err != nil {
 		return nil, err
@@ -149,10 +156,16 @@ func draft(name string, req *dnetwork.CreateRequest) (*network.Network, error) {
 			n.IPAM.Options = req.IPAM.Options
 		}
 	}
+	has := map[bool]bool{}
 	for i := range n.IPAM.Config {
 		if err := ipam.Complete(&n.IPAM.Config[i]); err != nil {
-			return nil, &invalidError{err}
+			return nil, &invalidError{err, ErrInvalid}
 		}
+		v6 := n.IPAM.Config[i].Subnet.Addr().Is6()
+		if has[v6] {
+			return nil, forbid("bridge driver doesn't support multiple subnets")
+		}
+		has[v6] = true
 	}
 	return n, nil
 }
@@ -221,7 +234,7 @@ func (s *Store) fill(n *network.Network, used []netip.Prefix) error {
 func overlaps(n *network.Network, ours []netip.Prefix) error {
 	for _, c := range n.IPAM.Config {
 		if ipam.Overlap(c.Subnet, ours) != nil {
-			return &invalidError{fmt.Errorf("invalid pool request: %w", ipam.ErrOverlap)}
+			return &invalidError{fmt.Errorf("invalid pool request: %w", ipam.ErrOverlap), ErrInvalid}
 		}
 		ours = append(ours, c.Subnet)
 	}

@@ -166,5 +166,5 @@ func (t *tool) complain(err error) {
 
 // oneLine keeps an error that names strangers' bytes from looking like two.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return strings.ReplaceAll(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "), ":; ", ": ")
 }

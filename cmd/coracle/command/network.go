@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"coracle/cmd/coracle/format"
@@ -119,6 +120,7 @@ func newNetworkLs(t *tool) *verb {
 		for i := range found {
 			rows[i] = format.NetworkRow(&found[i], !c.Bool("no-trunc"))
 		}
+		slices.SortStableFunc(rows, func(a, b format.Network) int { return format.Natural(a.Name, b.Name) })
 		return format.Write(t.Out, format.Networks(c.String("format"), c.Bool("quiet")), rows)
 	}
 	return v

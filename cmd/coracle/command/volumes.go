@@ -1,6 +1,8 @@
 package command
 
 import (
+	"slices"
+
 	"coracle/cmd/coracle/format"
 	"coracle/engine"
 
@@ -34,6 +36,7 @@ func newVolumeLs(t *tool) *verb {
 		for i, one := range list {
 			rows[i] = format.VolumeRow(one)
 		}
+		slices.SortStableFunc(rows, func(a, b format.Volume) int { return format.Natural(a.Name, b.Name) })
 		return format.Write(t.Out, format.Volumes(listFormat(c.String("format"), "volumesFormat", c.Bool("quiet")), c.Bool("quiet")), rows)
 	}
 	return v

@@ -19,7 +19,11 @@ func TestExpose(t *testing.T) {
 	if len(set) != 5 || len(served) != 2 || served[network.MustParsePort("8000/tcp")] != 9000 || served[network.MustParsePort("53/udp")] != 5353 {
 		t.Errorf("%v, served %v", set, served)
 	}
-	for _, bad := range []string{"0", "x", "80:", ":80", "80:0", "80:70000", "80-81:90", "80:90:100", "80/icmp", "80:90/icmp"} {
+	// Docker takes these, too.
+	if set, _, err := Expose([]string{"0", "81/icmp"}); err != nil || len(set) != 2 {
+		t.Errorf("0 and 81/icmp: %v, %v", set, err)
+	}
+	for _, bad := range []string{"x", "80:", ":80", "80:0", "0:80", "80:70000", "80-81:90", "80:90:100", "80:90/icmp", "70000", "5-3"} {
 		if _, _, err := Expose([]string{bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

@@ -70,7 +70,7 @@ func publish(ports network.PortMap, spec string) error {
 		return fmt.Errorf("no port specified: %s<empty>", spec)
 	}
 	first, last, ok := portRange(inner)
-	if !ok || first == 0 {
+	if !ok {
 		return fmt.Errorf("invalid containerPort: %s", inner)
 	}
 	if host == "" {
@@ -166,22 +166,14 @@ func Expose(values []string) (network.PortSet, map[network.Port]uint16, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("invalid range format for --expose: %s, error: %w", v, err)
 		}
-		if r.Start() == 0 {
-			return nil, nil, fmt.Errorf("invalid range format for --expose: %s", v)
-		}
 		if moved {
 			n, err := strconv.ParseUint(at, 10, 16)
-			if err != nil || n == 0 || r.Start() != r.End() {
+			if err != nil || n == 0 || r.Start() != r.End() || r.Start() == 0 || r.Proto() != network.TCP && r.Proto() != network.UDP && r.Proto() != network.SCTP {
 				return nil, nil, fmt.Errorf("invalid port format for --expose: %s", v)
 			}
 			for p := range r.All() {
 				served[p] = uint16(n)
 			}
-		}
-		switch r.Proto() {
-		case network.TCP, network.UDP, network.SCTP:
-		default:
-			return nil, nil, fmt.Errorf("invalid proto: %s", r.Proto())
 		}
 		for p := range r.All() {
 			set[p] = struct{}{}
