@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -92,6 +93,53 @@ func TestSaveToFull(t *testing.T) {
 	}
 	fsck(t, s.dir)
 	clean(t, s)
+}
+
+// TestSaveDirToFull: of a layout that does not fit nothing stays, and of one that was
+// there before all does; on more room it is whole.
+func TestSaveDirToFull(t *testing.T) {
+	ctx := context.Background()
+	s := newStore(t)
+	noise := make([]byte, 100<<10)
+	for i, name := range []string{"one", "two"} {
+		rand.NewChaCha8([32]byte{byte(i)}).Read(noise)
+		if _, err := s.Import(ctx, bytes.NewReader(tarOf(t, entry{name: name, body: string(noise)})), ImportOptions{Ref: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := mountTmpfs(t, "size=140k", 0)
+	to := filepath.Join(dir, "a", "b")
+	if err := s.Save(ctx, nil, []string{"one", "two"}, SaveOptions{Dir: to}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("both: %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := s.Save(ctx, nil, []string{"one"}, SaveOptions{Dir: to}); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadDir(to + "/blobs/sha256")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(ctx, nil, []string{"one", "two"}, SaveOptions{Dir: to}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("beside the first: %v", err)
+	}
+	if after, _ := os.ReadDir(to + "/blobs/sha256"); len(after) != len(before) {
+		t.Errorf("%d blobs, %d before", len(after), len(before))
+	}
+	if got, err := newStore(t).Load(ctx, nil, LoadOptions{Dir: to}); err != nil || len(got) != 1 {
+		t.Errorf("what was there: %+v, %v", got, err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(ctx, nil, []string{"one", "two"}, SaveOptions{Dir: to}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := newStore(t).Load(ctx, nil, LoadOptions{Dir: to}); err != nil || len(got) != 2 {
+		t.Errorf("with room: %+v, %v", got, err)
+	}
 }
 
 // roomy has room for so many bytes.

@@ -37,7 +37,11 @@ func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, opt SaveOp
 	open, done := saver{s}.hold(images)
 	defer done()
 	if opt.Dir != "" {
-		return saveError(archive.Write(ctx, archive.DirSink{Dir: opt.Dir}, images, open))
+		sink := &archive.DirSink{Dir: opt.Dir}
+		if err = archive.Write(ctx, sink, images, open); err != nil {
+			sink.Undo()
+		}
+		return saveError(err)
 	}
 	t := archive.NewTarSink(w)
 	if err := archive.Write(ctx, t, images, open); err != nil {

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"coracle/engine"
@@ -156,7 +157,10 @@ func (f *Files) Put(ctx context.Context, path string, in io.Reader, archive bool
 			f.warn(line)
 		}
 	}
-	return f.noFile(path, err)
+	if err = f.noFile(path, err); err != nil {
+		err = &InsideError{err}
+	}
+	return err
 }
 
 func (f *Files) noFile(path string, err error) error {
@@ -290,9 +294,10 @@ func (f *Files) call(ctx context.Context, j *job, root *os.File, in io.Reader, o
 	}
 	json.NewEncoder(ours[2]).Encode(j) // an error of his is in his answer
 	ours[2].Close()
+	src := &source{Reader: in}
 	go func() {
 		if in != nil {
-			io.Copy(ours[0], in)
+			io.Copy(ours[0], src)
 		}
 		ours[0].Close()
 	}()
@@ -312,6 +317,8 @@ func (f *Files) call(ctx context.Context, j *job, root *os.File, in io.Reader, o
 		return nil, ctx.Err()
 	case wrote != nil:
 		return nil, wrote
+	case src.failed.Load() != nil:
+		return nil, *src.failed.Load() // which he took for the end
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: %w", Name, j.Op, err)
 	case a.Err != "":
@@ -319,6 +326,27 @@ func (f *Files) call(ctx context.Context, j *job, root *os.File, in io.Reader, o
 	}
 	return &a, nil
 }
+
+// source is what the helper reads.
+type source struct {
+	io.Reader
+	failed atomic.Pointer[error]
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		s.failed.Store(&err)
+	}
+	return n, err
+}
+
+// InsideError is about what is written to a container's files, wherever they lie: in
+// the state directory, in a volume, in a directory of the host.
+type InsideError struct{ Err error }
+
+func (e *InsideError) Error() string { return e.Err.Error() }
+func (e *InsideError) Unwrap() error { return e.Err }
 
 // remote is an error of the helper; its errno stays reachable.
 type remote struct {

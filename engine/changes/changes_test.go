@@ -257,7 +257,7 @@ func TestRoundTrip(t *testing.T) {
 	os.Chtimes(src, when, when)
 
 	var buf bytes.Buffer
-	if err := newPacker(context.Background(), &buf).path(openDir(t, src), ".", "top"); err != nil {
+	if err := newPacker(context.Background(), &buf).path(openDir(t, src), ".", "top", src); err != nil {
 		t.Fatal(err)
 	}
 	u := &unpacker{ctx: context.Background(), root: openDir(t, dst), old: "top", name: "new", warn: func(string) {}}

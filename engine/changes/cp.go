@@ -334,14 +334,15 @@ func (f *Files) send(ctx context.Context, from *spot, dir, name string, archive 
 	go func() {
 		p := newPacker(ctx, w)
 		p.mine = spec.UserNS(f.held.Drivers.Isolation) && os.Geteuid() != 0
-		err := p.path(fd, base, name)
+		err := p.path(fd, base, name, from.path)
 		w.CloseWithError(err)
 		done <- err
 	}()
 	n := &counter{r: r}
 	err = f.Put(ctx, dir, n, archive)
 	r.CloseWithError(io.ErrClosedPipe)
-	if e := <-done; err == nil {
+	// What could not be read is the reason, and not that the archive ended early.
+	if e := <-done; e != nil && !errors.Is(e, io.ErrClosedPipe) {
 		err = e
 	}
 	return n.n, err

@@ -165,7 +165,7 @@ func (j *job) compare(ctx context.Context, out io.Writer, a *answer) error {
 		if n.covered && n.is(unix.S_IFREG) {
 			return p.hollow(name, &n.st)
 		}
-		return p.put(name, n.fd, n.name, &n.st)
+		return named(path, p.put(name, n.fd, n.name, &n.st))
 	}
 	err = w.walk("", old, fresh)
 	a.Entries = p.count
@@ -388,17 +388,18 @@ func get(ctx context.Context, root int, p string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return newPacker(ctx, out).path(w.top(), base, lastName(p))
+	return newPacker(ctx, out).path(w.top(), base, lastName(p), path.Join(w.path(), base))
 }
 
-// path writes the file base of a directory as name, with all that is in it.
-func (p *packer) path(dirfd int, base, name string) error {
+// path writes the file base of a directory as name, with all that is in it. Errors
+// call it full.
+func (p *packer) path(dirfd int, base, name, full string) error {
 	var st unix.Stat_t
 	if err := sys.Fstatat(dirfd, base, &st); err != nil {
-		return err
+		return named(full, err)
 	}
 	if err := p.put(name, dirfd, base, &st); err != nil {
-		return err
+		return named(full, err)
 	}
 	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFDIR {
 		fd, err := sys.OpenDirat(dirfd, base)
@@ -408,7 +409,7 @@ func (p *packer) path(dirfd int, base, name string) error {
 		defer unix.Close(fd)
 		w := &walker{ctx: p.ctx, union: union{kind: "flat"}}
 		w.tell = func(_ container.ChangeType, below string, n *node) error {
-			return p.put(name+below, n.fd, n.name, &n.st)
+			return named(full+below, p.put(name+below, n.fd, n.name, &n.st))
 		}
 		if err := w.walk("", nil, []dir{{fd, 0}}); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -148,7 +147,7 @@ func (p *packer) regular(h *tar.Header, dirfd int, base string, st *unix.Stat_t)
 	}
 	n, err := io.CopyBuffer(p.w, &cancelled{p.ctx, io.LimitReader(f, h.Size)}, p.buf)
 	if err != nil {
-		return fmt.Errorf("%s: %w", h.Name, err)
+		return err
 	}
 	// A file that was cut short meanwhile: the archive said more.
 	_, err = io.CopyBuffer(p.w, io.LimitReader(zeros{}, h.Size-n), p.buf)

@@ -105,7 +105,7 @@ func (p *packer) sparse(h *tar.Header, f *os.File, all []piece) error {
 			_, err = io.CopyBuffer(struct{ io.Writer }{p.w}, io.LimitReader(zeros{}, c.size-n), p.buf)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
+			return err
 		}
 	}
 	return nil

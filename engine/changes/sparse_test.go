@@ -59,7 +59,7 @@ func TestSparse(t *testing.T) {
 	var buf bytes.Buffer
 	p := newPacker(context.Background(), &buf)
 	p.raw = &buf
-	if err := p.path(openDir(t, src), ".", "top"); err != nil {
+	if err := p.path(openDir(t, src), ".", "top", src); err != nil {
 		t.Fatal(err)
 	}
 	if buf.Len() > 2<<20 {

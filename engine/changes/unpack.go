@@ -115,7 +115,7 @@ func (u *unpacker) parent(name string) (dirfd int, base string, err error) {
 	}
 	u.leave()
 	if u.at, err = u.walk(dir, makeDir); err != nil {
-		return -1, "", fmt.Errorf("%s: %w", name, err)
+		return -1, "", named(u.full(name), err)
 	}
 	u.dir = dir
 	return u.at.top(), base, nil
@@ -161,11 +161,13 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	return named(u.full(name), u.make(fd, base, name, exists, h, r))
+}
+
+// make makes what an entry is about.
+func (u *unpacker) make(fd int, base, name string, exists bool, h *tar.Header, r io.Reader) (err error) {
 	if plain(h) {
-		if err := u.whole(fd, base, h, r); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
-		}
-		return nil
+		return u.whole(fd, base, h, r)
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -185,15 +187,37 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	case tar.TypeXGlobalHeader:
 		return nil
 	default:
-		return fmt.Errorf("%s: entry of unknown type %q", h.Name, h.Typeflag)
+		return fmt.Errorf("entry of unknown type %q", h.Typeflag)
 	}
 	if err == nil {
 		err = u.seal(fd, base, h)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", h.Name, err)
+	return err
+}
+
+// full is a name below dest, as errors call it.
+func (u *unpacker) full(name string) string {
+	if u.said != "" {
+		return path.Join(u.said, name)
 	}
-	return nil
+	return path.Join(u.dest, name)
+}
+
+// named says which file an error is about, in full: calls by descriptor know a last
+// name alone, and often one that we made up. A pipe has a name of its own.
+func named(full string, err error) error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *os.PathError:
+		if !path.IsAbs(e.Path) && !strings.HasPrefix(e.Path, "|") {
+			return &os.PathError{Op: e.Op, Path: full, Err: e.Err}
+		}
+		return err
+	case *os.SyscallError:
+		return &os.PathError{Op: e.Syscall, Path: full, Err: e.Err}
+	}
+	return fmt.Errorf("%s: %w", full, err)
 }
 
 // plain tells whether an entry is a file with contents.
@@ -210,11 +234,8 @@ func (u *unpacker) clear(fd int, base, name string, h *tar.Header) (exists bool,
 		return false, err
 	}
 	isDir := uint32(st.Mode)&unix.S_IFMT == unix.S_IFDIR
-	dest := u.dest
-	if u.said != "" {
-		dest = u.said
-	}
-	switch at := path.Join(dest, name); {
+	dest := u.full("")
+	switch at := u.full(name); {
 	case isDir && h.Typeflag != tar.TypeDir:
 		return false, fmt.Errorf("cannot overwrite directory %q with non-directory %q", at, dest)
 	case !isDir && h.Typeflag == tar.TypeDir:
@@ -281,7 +302,7 @@ func (u *unpacker) link(fd int, base string, h *tar.Header) error {
 	dir, last := path.Split(target)
 	w, err := u.walk(dir, nil)
 	if err != nil {
-		return fmt.Errorf("%s: link to %s: %w", h.Name, h.Linkname, err)
+		return fmt.Errorf("link to %s: %w", h.Linkname, err)
 	}
 	defer w.close()
 	return sys.Linkat(w.top(), last, fd, base)

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,17 +197,22 @@ func copyExactly(w io.Writer, r io.Reader, file string, size int64, buf []byte) 
 }
 
 // DirSink writes an OCI image layout as a directory.
-type DirSink struct{ Dir string }
+type DirSink struct {
+	Dir string
 
-var _ Sink = DirSink{}
+	made []string // what was not there before, in order
+}
+
+var _ Sink = (*DirSink)(nil)
 
 // Put implements Sink. A file appears when it is complete; index.json, which makes
 // the directory a layout, is among the last.
-func (s DirSink) Put(file string, size int64, r io.Reader) error {
+func (s *DirSink) Put(file string, size int64, r io.Reader) error {
 	to := filepath.Join(s.Dir, filepath.FromSlash(file))
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	if err := s.mkdir(filepath.Dir(to)); err != nil {
 		return err
 	}
+	_, there := os.Lstat(to)
 	f, err := os.CreateTemp(filepath.Dir(to), ".new-")
 	if err != nil {
 		return err
@@ -221,7 +228,36 @@ func (s DirSink) Put(file string, size int64, r io.Reader) error {
 	if err == nil {
 		err = os.Rename(f.Name(), to)
 	}
+	if err == nil && there != nil {
+		s.made = append(s.made, to)
+	}
 	return err
+}
+
+// mkdir makes a directory and those above it, and remembers which.
+func (s *DirSink) mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, os.ErrNotExist) {
+		if err = s.mkdir(filepath.Dir(dir)); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	if st, e := os.Stat(dir); err != nil && e == nil && st.IsDir() {
+		return nil
+	}
+	if err == nil {
+		s.made = append(s.made, dir)
+	}
+	return err
+}
+
+// Undo removes what was made: of a layout that could not be completed. A directory
+// that somebody has put something into stays.
+func (s *DirSink) Undo() {
+	for _, path := range slices.Backward(s.made) {
+		os.Remove(path)
+	}
+	s.made = nil
 }
 
 // ReadDir reads an OCI image layout, or an archive that somebody has unpacked, in

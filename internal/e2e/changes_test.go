@@ -39,6 +39,7 @@ func TestChanges(t *testing.T) {
 			running := filesWork(t, m, "running")
 			m.ok("stop", "-t", "0", "cc")
 			stopped := filesWork(t, m, "stopped")
+			cannotRead(t, m, filepath.Join(m.dir, "out-stopped"))
 			for _, got := range [][]string{running, stopped} {
 				if first == nil {
 					first = got
@@ -97,6 +98,40 @@ func filesWork(t *testing.T, m *machine, phase string) []string {
 		t.Errorf("%s: after cp: %s", phase, again)
 	}
 	return append(strings.Split(again, "\n"), names(t, m.ok("export", "cc"))...)
+}
+
+// cannotRead: what cannot be read or written on the host's side of a cp is named as the
+// user knows it, and is nothing that the state directory has to do with.
+func cannotRead(t *testing.T, m *machine, dir string) {
+	root, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var errs bytes.Buffer
+	cmd := m.command(t.Context(), "cp", "-", "cc:/tmp")
+	cmd.Stdin, cmd.Stderr = root, &errs
+	cmd.Run()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "is a directory") {
+		t.Errorf("a directory as standard input: %v %s", cmd.ProcessState, errs.String())
+	}
+	if m.uid == 0 {
+		return
+	}
+	secret := filepath.Join(dir, "d", "secret")
+	if err := os.WriteFile(secret, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ from, to, says string }{
+		{secret, "cc:/tmp", "open " + secret + ": permission denied"},
+		{filepath.Dir(secret), "cc:/tmp", "open " + secret + ": permission denied"},
+		{"cc:/etc/new", "/etc/coracle-none", "open /etc/coracle-none: permission denied"},
+	} {
+		if r := m.try("cp", c.from, c.to); r.code != 1 || !strings.Contains(r.err, c.says) || strings.Contains(r.err, "hint") {
+			t.Errorf("cp %s %s: %d %s", c.from, c.to, r.code, r.err)
+		}
+	}
+	os.Remove(secret)
 }
 
 func names(t *testing.T, archive string) []string {

@@ -96,6 +96,9 @@ func newExport(t *tool) *verb {
 		if output == "" && t.outputIsTerminal() {
 			return errCowardly
 		}
+		if err := outputDir(output); err != nil {
+			return fmt.Errorf("failed to export container: %w", err)
+		}
 		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
 			if output == "" {
 				return f.Export(ctx, t.Out)
@@ -107,6 +110,15 @@ func newExport(t *tool) *verb {
 		})
 	}
 	return v
+}
+
+// outputDir refuses a file to write to whose directory is missing.
+func outputDir(name string) error {
+	dir := filepath.Dir(filepath.Clean(name))
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("invalid output path: directory %q does not exist", dir)
+	}
+	return nil
 }
 
 // aside writes a file that appears when it is complete; a device is written to

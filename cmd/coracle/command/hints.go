@@ -3,12 +3,14 @@ package command
 import (
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"coracle/backends"
 	"coracle/backends/isolate"
 	"coracle/engine"
+	"coracle/engine/changes"
 	"coracle/image"
 	"coracle/image/registry"
 	"coracle/probe"
@@ -17,7 +19,7 @@ import (
 // hint says what the user may do about an error; "" when nothing is known to
 // help. All hints are here: libraries return facts.
 func (t *tool) hint(err error) string {
-	for _, match := range []func(error) string{installHint, unitsHint, platformHint, t.rungHint, programHint, imageHint, containerHint, machineHint} {
+	for _, match := range []func(error) string{installHint, unitsHint, platformHint, t.rungHint, programHint, imageHint, containerHint, state(t.options).hint} {
 		if h := match(err); h != "" {
 			return h
 		}
@@ -147,24 +149,59 @@ func containerHint(err error) string {
 	return ""
 }
 
-// machineHint is about what this machine does not let us do.
-func machineHint(err error) string {
+// state is where the state directory is.
+type state engine.Options
+
+// hint is about what this machine does not let us do.
+func (s state) hint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "free some space, or keep the state elsewhere with --root; nothing half-done was kept"
-	case errors.Is(err, syscall.EROFS):
+		return s.fullHint(err)
+	case errors.Is(err, syscall.EROFS) && s.ours(err):
 		return "name a writable state directory with --root or CORACLE_ROOT"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return "raise the limit of open files (ulimit -n)"
-	case errors.Is(err, fs.ErrPermission) && stateDir(err):
+	case errors.Is(err, fs.ErrPermission) && s.ours(err):
 		return "the state directory must be yours: name another with --root or CORACLE_ROOT"
 	}
 	return ""
 }
 
-// stateDir tells whether err is about a file (and not an operation) that we
-// may not touch.
-func stateDir(err error) bool {
+// fullHint says where there is no room.
+func (s state) fullHint(err error) string {
+	if errors.As(err, new(*changes.InsideError)) {
+		return "free some space where that path of the container lies: its volume, or the state directory. What was copied whole stays"
+	}
 	var path *fs.PathError
-	return errors.As(err, &path)
+	switch at := errors.As(err, &path); {
+	case at && path.Path == "/dev/stdout":
+		return "free some space where the output goes: what is there is cut off"
+	case at && filepath.IsAbs(path.Path) && !s.ours(err):
+		return "free some space in " + filepath.Dir(path.Path)
+	}
+	return "free some space, or keep the state elsewhere with --root; nothing half-done was kept"
+}
+
+// ours tells whether err is about a file of the state directory, or about one on the
+// way to it. What has no full name is one that another program opened, or a container.
+func (s state) ours(err error) bool {
+	var path *fs.PathError
+	if !errors.As(err, &path) || !filepath.IsAbs(path.Path) {
+		return false
+	}
+	root, run, err := engine.Places(engine.Options(s))
+	if err != nil {
+		return true
+	}
+	for _, dir := range [...]string{root, run} {
+		if below(path.Path, dir) || below(dir, path.Path) {
+			return true
+		}
+	}
+	return false
+}
+
+// below tells whether a path is dir or something in it.
+func below(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }

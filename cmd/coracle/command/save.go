@@ -58,6 +58,9 @@ func saveImages(t *tool, c *cli.Context, v *verb) error {
 	if output == "" {
 		return write(t.Out)
 	}
+	if err := outputDir(output); err != nil {
+		return fmt.Errorf("failed to save image: %w", err)
+	}
 	return aside(output, write)
 }
 
