@@ -164,8 +164,8 @@ func (s *Store) untag(idx *ocispec.Index, same func(ocispec.Descriptor) bool, fo
 		}
 	}
 	rest := slices.DeleteFunc(slices.Clone(all), func(o name.Ref) bool { return o == n })
-	// Digests of a repository without a tag left go with its last tag.
-	if !slices.ContainsFunc(rest, func(o name.Ref) bool { return o.Digest == "" }) {
+	// Digests of a repository go with its last tag.
+	if n.Digest == "" && !slices.ContainsFunc(rest, func(o name.Ref) bool { return o.Digest == "" && o.Repo() == n.Repo() }) {
 		rest = slices.DeleteFunc(rest, func(o name.Ref) bool { return o.Repo() == n.Repo() })
 	}
 	for _, o := range all {

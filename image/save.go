@@ -80,7 +80,7 @@ func (s saver) saved(refs []string, plat string) ([]archive.Saved, error) {
 		for i, d := range found {
 			d = s.readable(idx, d)
 			if plat != "" {
-				if d, err = s.choose(ref, []ocispec.Descriptor{d}, want, true); err != nil {
+				if d, err = s.build(idx, ref, d, want); err != nil {
 					return nil, err
 				}
 			}
@@ -99,6 +99,30 @@ func (s saver) saved(refs []string, plat string) ([]archive.Saved, error) {
 		}
 	}
 	return out, nil
+}
+
+// build is the manifest of an entry's image for a platform.
+func (s saver) build(idx *ocispec.Index, ref string, entry ocispec.Descriptor, want ocispec.Platform) (ocispec.Descriptor, error) {
+	d, err := s.choose(ref, []ocispec.Descriptor{entry}, want, true)
+	if err != nil {
+		return d, err
+	}
+	img, err := s.read(d)
+	if err != nil {
+		return d, fmt.Errorf("image %s: %w", ref, err)
+	}
+	if platform.Rank(want, img.Platform) >= 0 {
+		return d, nil
+	}
+	other, err := s.besides(idx, entry, want)
+	if err == nil && other == nil {
+		err = &PlatformError{Ref: ref, Detail: &platform.Error{Want: want, Have: []ocispec.Platform{img.Platform}}}
+	}
+	if err != nil {
+		return d, err
+	}
+	d, _, err = s.Manifest(other)
+	return d, err
 }
 
 // named gives the entries that ref stands for and the name that each is saved

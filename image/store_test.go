@@ -225,6 +225,52 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// TestRemoveDigests: the digests of a repository go with its last tag there, whatever
+// tags other repositories have; and a digest alone.
+func TestRemoveDigests(t *testing.T) {
+	ctx := context.Background()
+	s := newStore(t)
+	ids, err := s.Load(ctx, bytes.NewReader(dockerArchive(t, []string{"a:1", "a:2", "b:1"}, tree(t, "x"))), LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := []string{"sha256:" + strings.Repeat("1", 64), "sha256:" + strings.Repeat("2", 64)}
+	var names []name.Ref
+	for _, repo := range []string{"a", "b", "c"} {
+		for _, d := range digests {
+			n, err := name.Parse(repo + "@" + d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, n)
+		}
+	}
+	if err := s.Name(ids[0].ID, names); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		ref  string
+		want []string
+	}{
+		{"a:1", []string{"Untagged: a:1"}},
+		{"a:2", []string{"Untagged: a:2", "Untagged: a@" + digests[0], "Untagged: a@" + digests[1]}},
+		{"c@" + digests[0], []string{"Untagged: c@" + digests[0]}},
+		{"b:1", []string{"Untagged: b:1", "Untagged: b@" + digests[0], "Untagged: b@" + digests[1]}},
+		{"c@" + digests[1], []string{"Untagged: c@" + digests[1], "Deleted: " + ids[0].ID}},
+	} {
+		got, err := s.Remove(ctx, step.ref, RemoveOptions{})
+		if len(got) > len(step.want) && strings.HasPrefix(got[len(got)-1], "Deleted: ") {
+			got = got[:len(got)-1] // of the layer
+		}
+		slices.Sort(got)
+		slices.Sort(step.want)
+		if err != nil || !slices.Equal(got, step.want) {
+			t.Errorf("%s: %q, %v", step.ref, got, err)
+		}
+	}
+	clean(t, s)
+}
+
 func TestRemoveDamaged(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t)

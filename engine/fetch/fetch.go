@@ -160,7 +160,7 @@ func (s *Source) Pull(ctx context.Context, ref, platform string, report func(Eve
 		return nil, fmt.Errorf("mend image %s: %w", ref, err)
 	}
 	s.tell("pull", n)
-	conclude(out, report)
+	s.conclude(out, report)
 	return out, nil
 }
 
@@ -211,21 +211,25 @@ func (s *Source) builtIn(ctx context.Context, n name.Ref, platform string, repor
 	}
 	out := &Pulled{Ref: n.WithTag(), ID: img.ID, Digest: img.Manifest}
 	s.tell("pull", n)
-	conclude(out, report)
+	s.conclude(out, report)
 	return out, nil
 }
 
 // conclude says what came of a pull, in Docker's words.
-func conclude(out *Pulled, report func(Event)) {
+func (s *Source) conclude(out *Pulled, report func(Event)) {
 	if report == nil {
 		return
 	}
 	report(Event{Line: "Digest: " + out.Digest})
-	state := "Image is up to date for "
-	if out.Fresh {
-		state = "Downloaded newer image for "
+	report(Event{Line: s.Status(out.Fresh, out.Ref)})
+}
+
+// Status is the last line of a pull.
+func (*Source) Status(fresh bool, ref name.Ref) string {
+	if fresh {
+		return "Status: Downloaded newer image for " + ref.Familiar()
 	}
-	report(Event{Line: "Status: " + state + out.Ref.Familiar()})
+	return "Status: Image is up to date for " + ref.Familiar()
 }
 
 // Push sends the image that a name with a tag stands for to its registry, and tells

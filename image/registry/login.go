@@ -138,7 +138,14 @@ func (c *Client) Inspect(ctx context.Context, ref name.Ref, each bool) ([]Inspec
 	if err != nil {
 		return nil, refusal(ref, err)
 	}
-	if !each || kindOf(d.MediaType) != index {
+	if !each {
+		return []Inspected{inspected(ref.String(), d)}, nil
+	}
+	if kindOf(d.MediaType) != index {
+		// Its platform is in its configuration; what is no image has none.
+		if one, err := s.describe(ctx, d, ocispec.Platform{}); err == nil {
+			d.Platform = &one.image.Platform
+		}
 		return []Inspected{inspected(ref.String(), d)}, nil
 	}
 	var idx ocispec.Index

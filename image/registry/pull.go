@@ -136,7 +136,14 @@ func (p *pull) from(ctx context.Context, h *host) (*Pulled, error) {
 	return out, p.bring(ctx, s, d, out)
 }
 
-func (p *pull) begins() { p.report.line(target(p.ref) + ": Pulling from " + p.ref.Path) }
+// begins says what is pulled as Docker does: a digest by its name in full.
+func (p *pull) begins() {
+	what := p.ref.Tag
+	if p.ref.Digest != "" {
+		what = p.ref.Repo() + "@" + p.ref.Digest
+	}
+	p.report.line(what + ": Pulling from " + p.ref.Path)
+}
 
 // upToDate asks for the digest alone where the store has an image of the name and
 // the platform: registries that count pulls do not count that.

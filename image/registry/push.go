@@ -30,7 +30,7 @@ const maxMounts = 3
 func (c *Client) Push(ctx context.Context, store *image.Store, ref name.Ref, toldTo func(Event)) (ocispec.Descriptor, error) {
 	img, err := store.Get(ctx, ref.String(), "")
 	if errors.Is(err, image.ErrNotFound) {
-		return ocispec.Descriptor{}, &absentError{ref.FamiliarRepo()}
+		return ocispec.Descriptor{}, absent(ctx, store, ref)
 	}
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -58,12 +58,26 @@ func (c *Client) Push(ctx context.Context, store *image.Store, ref name.Ref, tol
 }
 
 // absentError says, in Docker's words, that there is nothing to push.
-type absentError struct{ repo string }
+type absentError struct{ text string }
 
-func (e *absentError) Error() string {
-	return "An image does not exist locally with the tag: " + e.repo
-}
+func (e *absentError) Error() string { return e.text }
 func (e *absentError) Unwrap() error { return image.ErrNotFound }
+
+// absent says whether it is the tag or the repository that the store does not have.
+func absent(ctx context.Context, store *image.Store, ref name.Ref) error {
+	all, err := store.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, img := range all {
+		for _, tag := range img.RepoTags {
+			if n, err := name.Parse(tag); err == nil && n.Repo() == ref.Repo() {
+				return &absentError{"tag does not exist: " + ref.Familiar()}
+			}
+		}
+	}
+	return &absentError{"An image does not exist locally with the tag: " + ref.FamiliarRepo()}
+}
 
 func denied(ref name.Ref, err error) error {
 	var e *Error

@@ -40,6 +40,53 @@ func registryDaemon(t *testing.T) string {
 	return addr
 }
 
+// TestRegistryWords: what Docker says and scripts look for, where there is more than
+// one tag, a digest, or nothing.
+func TestRegistryWords(t *testing.T) {
+	addr := registryDaemon(t)
+	m := newMachine(t, "", "", os.Geteuid())
+	app := addr + "/app"
+	m.ok("create", net, "--name", "maker", "box", "true")
+	for _, tag := range []string{"1", "2"} {
+		m.ok("commit", "-m", tag, "maker", app+":"+tag)
+		m.ok("push", app+":"+tag)
+	}
+	m.fails(1, "tag does not exist: "+app+":3", "push", app+":3")
+	m.fails(1, "An image does not exist locally with the tag: "+addr+"/none", "push", addr+"/none")
+	digest := strings.TrimPrefix(m.ok("image", "inspect", "-f", "{{index .RepoDigests 0}}", app+":2"), app+"@")
+
+	m.ok("rm", "maker")
+	m.ok("rmi", app+":2")
+	all := m.ok("pull", "-a", app)
+	if want := "\nStatus: Downloaded newer image for " + app + "\n" + app; strings.Count(all, "Status:") != 1 || !strings.HasSuffix(all, want) || !strings.Contains(all, "1: Pulling from app\n") {
+		t.Errorf("pull -a: %s", all)
+	}
+	if again := m.ok("pull", "-a", app); strings.Count(again, "Status: Image is up to date for "+app+"\n") != 1 {
+		t.Errorf("pull -a again: %s", again)
+	}
+	if out := m.ok("pull", app+"@"+digest); !strings.HasPrefix(out, app+"@"+digest+": Pulling from app\n") {
+		t.Errorf("by digest: %s", out)
+	}
+	// The image goes with its last tag, although another repository had it.
+	m.ok("tag", app+":2", addr+"/other:1")
+	m.ok("push", addr+"/other:1")
+	m.ok("rmi", app+":2")
+	if out := m.ok("rmi", addr+"/other:1"); !strings.Contains(out, "Deleted: sha256:") {
+		t.Errorf("rmi of the last tag: %s", out)
+	}
+
+	arch := m.ok("image", "inspect", "-f", "{{.Architecture}}", app+":1")
+	if out := m.ok("manifest", "inspect", "-v", "--insecure", app+":1"); !strings.Contains(out, `"architecture": "`+arch+`"`) {
+		t.Errorf("manifest inspect -v: %s", out)
+	}
+	if r := m.try("manifest", "inspect", "--insecure", app+":3"); r.code != 1 || r.err != "coracle: no such manifest: "+app+":3\n" {
+		t.Errorf("%+v", r)
+	}
+	if r := m.try("inspect", "-s", "--type", "image", app+":1"); r.code != 0 || r.err != "WARNING: --size ignored for image\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // TestRegistry hands the Debian tree through a registry from coracle to Docker and
 // from Docker to coracle, on the best rung, the last one and without root.
 func TestRegistry(t *testing.T) {

@@ -87,7 +87,11 @@ func copyFiles(c *cli.Context, t *tool) error {
 	default:
 		return errors.New("must specify at least one container source")
 	}
-	if err == nil && !c.Bool("quiet") {
+	quiet := c.Bool("quiet")
+	if !c.IsSet("quiet") {
+		quiet = !t.outputIsTerminal()
+	}
+	if err == nil && !quiet {
 		fmt.Fprintln(t.Err, "Successfully copied", units.HumanSizeWithPrecision(float64(copied), 3), "to", said)
 	}
 	return err

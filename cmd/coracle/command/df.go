@@ -54,6 +54,6 @@ func dfVerbose(t *tool, u *upkeep.Usage, text string) error {
 	if err := format.Write(t.Out, format.VolumeUses(), v.Volumes); err != nil {
 		return err
 	}
-	fmt.Fprint(t.Out, "\nBuild cache usage: 0B\n\n")
+	fmt.Fprint(t.Out, "\nBuild cache usage: 0B\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n")
 	return nil
 }

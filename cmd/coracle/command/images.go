@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -166,7 +167,10 @@ func newRmi(t *tool) *verb {
 			}
 			if err != nil {
 				t.complain(err)
-				failed = status(1)
+				// Gone is what was asked for by force: said, but no failure.
+				if !c.Bool("force") || !errors.Is(err, image.ErrNotFound) {
+					failed = status(1)
+				}
 			}
 		}
 		return failed

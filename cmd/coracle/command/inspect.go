@@ -71,6 +71,11 @@ func (t *tool) inspect(c *cli.Context, kind string) error {
 	var missed []error
 	for _, ref := range c.Args().Slice() {
 		o, err := lookUp(c, eng, kind, ref)
+		if err == nil && c.Bool("size") {
+			if _, ok := o.(*imagetypes.InspectResponse); ok {
+				fmt.Fprintln(t.Err, "WARNING: --size ignored for image")
+			}
+		}
 		if err != nil {
 			missed = append(missed, err)
 			continue

@@ -55,7 +55,8 @@ func login(t *tool, c *cli.Context) error {
 	if user == "" && password == "" {
 		known, secret, err := registry.Existing(server)
 		if err == nil && known != "" && secret != "" {
-			fmt.Fprintf(t.Out, "Authenticating with existing credentials... [Username: %s]\n", known)
+			fmt.Fprintf(t.Err, "Authenticating with existing credentials... [Username: %s]\n", known)
+			fmt.Fprint(t.Err, "\n Info -> To login with a different account, run 'coracle logout' followed by 'coracle login'\n\n\n")
 			if client.Login(ctx, server, known, secret) == nil {
 				fmt.Fprintln(t.Out, "Login Succeeded")
 				return nil
@@ -143,11 +144,7 @@ func newLogout(t *tool) *verb {
 		if shown == "docker.io" {
 			shown = "https://index.docker.io/v1/"
 		}
-		had, err := registry.Erase(server)
-		if !had && err == nil {
-			fmt.Fprintf(t.Out, "Not logged in to %s\n", shown)
-			return nil
-		}
+		_, err := registry.Erase(server)
 		fmt.Fprintf(t.Out, "Removing login credentials for %s\n", shown)
 		return err
 	}

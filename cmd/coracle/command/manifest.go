@@ -28,6 +28,15 @@ func newManifestInspect(t *tool) *verb {
 	return v
 }
 
+// noManifestError is said in Docker's words; the registry's are left to --debug.
+type noManifestError struct {
+	ref string
+	err error
+}
+
+func (e *noManifestError) Error() string { return "no such manifest: " + e.ref }
+func (e *noManifestError) Unwrap() error { return e.err }
+
 func inspectManifest(t *tool, c *cli.Context) error {
 	n, err := name.Parse(c.Args().First())
 	if err != nil {
@@ -48,7 +57,7 @@ func inspectManifest(t *tool, c *cli.Context) error {
 	defer stop()
 	all, err := client.Inspect(ctx, n, c.Bool("verbose"))
 	if errors.Is(err, registry.ErrNotFound) {
-		return fmt.Errorf("no such manifest: %s: %w", n.WithTag().String(), err)
+		return &noManifestError{n.WithTag().String(), err}
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"coracle/cmd/coracle/progress"
@@ -76,20 +77,37 @@ func pullImage(t *tool, c *cli.Context) error {
 	} else if n.Tag == "" && n.Digest == "" && !quiet {
 		fmt.Fprintln(t.Out, "Using default tag: latest")
 	}
+	fresh := false
 	for _, n := range names {
 		show, done := display(t.Out, quiet)
-		_, err := eng.Fetch().Pull(ctx, n.String(), c.String("platform"), show)
+		if c.Bool("all-tags") && show != nil {
+			show = exceptStatus(show)
+		}
+		got, err := eng.Fetch().Pull(ctx, n.String(), c.String("platform"), show)
 		done()
 		if err != nil {
 			return err
 		}
+		fresh = fresh || got.Fresh
 	}
 	last := names[0].String()
 	if c.Bool("all-tags") {
 		last = n.Repo()
+		if !quiet {
+			fmt.Fprintln(t.Out, eng.Fetch().Status(fresh, n))
+		}
 	}
 	fmt.Fprintln(t.Out, last)
 	return nil
+}
+
+// exceptStatus leaves out what is said once for all tags.
+func exceptStatus(show func(engine.PullEvent)) func(engine.PullEvent) {
+	return func(e engine.PullEvent) {
+		if !strings.HasPrefix(e.Line, "Status: ") {
+			show(e)
+		}
+	}
 }
 
 func allTags(ctx context.Context, eng *engine.Engine, n name.Ref) ([]name.Ref, error) {
