@@ -1,12 +1,111 @@
 package e2e
 
 import (
+	netpkg "net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"coracle/probe"
 	"coracle/probe/probetest"
+
+	"golang.org/x/net/dns/dnsmessage"
 )
+
+// wiringChurn: names follow who starts and stops. The name server's answer after a
+// command has returned is never one from before it, however slow the machine; the
+// hosts file follows soon (make bench says how soon).
+func wiringChurn(t *testing.T, m *machine) {
+	m.network("churn")
+	m.run("watcher", []string{"--network", "churn"}, "box", "sleep", "600")
+	var ask func() string
+	if !m.shared() {
+		probetest.Need(t, probe.NSNetSetns)
+		ask = m.asker("watcher", "comes.")
+	}
+	check := func(when string, want bool) {
+		t.Helper()
+		at := ""
+		if want {
+			at = m.address("comes", "churn")
+		}
+		if ask != nil {
+			if got := ask(); got != at {
+				t.Errorf("after %s the name server says %q, want %q", when, got, at)
+			}
+		}
+		until(t, "the hosts file to follow "+when, func() bool {
+			return strings.Contains(m.ok("exec", "watcher", "cat", "/etc/hosts"), "\tcomes ") == want
+		})
+	}
+	for range 3 {
+		m.ok("run", "-d", "--name", "comes", "--network", "churn", "box", "sleep", "600")
+		check("run", true)
+		m.ok("stop", "-t", "0", "comes")
+		check("stop", false)
+		m.ok("start", "comes")
+		check("start", true)
+		m.ok("rename", "comes", "other")
+		m.ok("rename", "other", "comes")
+		check("rename", true)
+		m.ok("network", "disconnect", "churn", "comes")
+		check("disconnect", false)
+		m.ok("network", "connect", "churn", "comes")
+		check("connect", true)
+		m.ok("rm", "-f", "comes")
+		check("rm", false)
+	}
+}
+
+// asker asks the name server of a container, without its hosts file, and returns the
+// address, or "".
+func (m *machine) asker(container, name string) func() string {
+	m.t.Helper()
+	pid, err := strconv.Atoi(m.ok("inspect", "-f", "{{.State.Pid}}", container))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var c netpkg.Conn
+	there(m.t, pid, func() error {
+		c, err = netpkg.Dial("udp", "127.0.0.11:53")
+		return err
+	})
+	m.t.Cleanup(func() { c.Close() })
+	q := dnsmessage.Message{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	return func() string {
+		m.t.Helper()
+		q.ID++
+		msg, err := q.Pack()
+		if err == nil {
+			_, err = c.Write(msg)
+		}
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		for buf := make([]byte, 1024); ; {
+			n, err := c.Read(buf)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			var a dnsmessage.Message
+			if err := a.Unpack(buf[:n]); err != nil {
+				m.t.Fatal(err)
+			}
+			if a.ID != q.ID {
+				continue
+			}
+			for _, r := range a.Answers {
+				if b, ok := r.Body.(*dnsmessage.AResource); ok {
+					return netip.AddrFrom4(b.A).String()
+				}
+			}
+			return ""
+		}
+	}
+}
 
 // wiringLate: a container of the default network that comes to one of users' while
 // it runs is known there and knows the others, by its hosts file and, as with

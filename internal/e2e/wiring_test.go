@@ -429,23 +429,6 @@ func wiringLive(t *testing.T, m *machine) {
 	m.gets("e1", "http://w1/", "w1")
 }
 
-// wiringChurn: names follow within 100 ms of a start's return; the bound here is
-// generous, because machines are slow.
-func wiringChurn(t *testing.T, m *machine) {
-	m.network("churn")
-	look := "nslookup comes"
-	if m.shared() {
-		look = "grep comes /etc/hosts" // the host's name servers would be asked, too
-	}
-	m.run("watcher", []string{"--network", "churn"}, "box", "sh", "-c", `while true; do `+look+` >/dev/null 2>&1 && echo there || echo gone; sleep 0.02; done`)
-	for range 3 {
-		m.ok("run", "-d", "--name", "comes", "--network", "churn", "box", "sleep", "600")
-		until(t, "the name to come", func() bool { return strings.HasSuffix(m.ok("logs", "-n", "1", "watcher"), "there") })
-		m.ok("rm", "-f", "comes")
-		until(t, "the name to go", func() bool { return strings.HasSuffix(m.ok("logs", "-n", "1", "watcher"), "gone") })
-	}
-}
-
 func wiringIPv6(t *testing.T, m *machine) {
 	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
 		t.Skip("needs IPv6 in the kernel")

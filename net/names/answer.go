@@ -70,6 +70,7 @@ func parse(msg []byte) (q *question, bad dnsmessage.RCode, ok bool) {
 
 // local answers from the book; nil: the question is for others.
 func (s *Server) local(q *question) *reply {
+	s.cfg.Book.Now()
 	if addr, ok := reverseName(q.name); ok && q.q.Type == dnsmessage.TypePTR {
 		ep, ours := s.cfg.Book.Reverse(addr)
 		switch {

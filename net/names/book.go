@@ -90,8 +90,11 @@ func (b *Book) Set(dirs ...string) error {
 // Close ends following; what is known stays.
 func (b *Book) Close() { b.watch.close() }
 
-// OnChange has f called after each change, from the goroutine that follows; f
-// must not block.
+// Now takes in what has changed up to the call, where the kernel tells of changes.
+func (b *Book) Now() { b.watch.now() }
+
+// OnChange has f called after each change, from a goroutine that follows or calls
+// Now; f must not block.
 func (b *Book) OnChange(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

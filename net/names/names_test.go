@@ -205,11 +205,20 @@ func TestFollows(t *testing.T) {
 			if err := os.MkdirAll(top, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			b := open(t, top+"/a", top+"/b")
+			b := open(t)
+			if b.watch.begun {
+				t.Error("a book without directories watches")
+			}
 			if kind == "polling" {
-				b.watch.close()
-				b.watch = &watch{b: b, done: make(chan struct{})}
+				b.watch.begun = true
 				go b.watch.poll()
+			}
+			if err := b.Set(top+"/a", top+"/b"); err != nil {
+				t.Fatal(err)
+			}
+			soon := soon
+			if kind == "inotify" {
+				soon = atOnce
 			}
 			r, _ := served(t, Config{Book: b, Internal: inward})
 			path := endpoint(t, top+"/a", ep(1, "10.9.0.2/24", "", "web"))
@@ -231,6 +240,14 @@ func TestFollows(t *testing.T) {
 				t.Errorf("hosts: %q", got)
 			}
 		})
+	}
+}
+
+// atOnce asks once: what has changed before is known.
+func atOnce(t *testing.T, r *net.Resolver, name, want string) {
+	t.Helper()
+	if got := strings.Join(lookup(t, r, "ip4", name), " "); got != want {
+		t.Errorf("%s: %q, want %q", name, got, want)
 	}
 }
 

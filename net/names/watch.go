@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -15,37 +16,67 @@ import (
 const every = 100 * time.Millisecond
 
 // watch follows a book's directories and the ones above them, by inotify or by
-// looking again and again.
+// looking again and again. It begins with the first directory: a user has 128
+// instances of inotify (max_user_instances), and a book without directories none.
 type watch struct {
 	b    *Book
-	file *os.File // inotify; nil: none
 	done chan struct{}
 	once sync.Once
 
+	// turn is held while what the kernel told is read and taken in, so that who
+	// finds nothing to read knows that all of it is known.
+	turn sync.Mutex
+	buf  []byte
+
 	mu    sync.Mutex
+	begun bool
+	file  *os.File // inotify; nil: none
+	conn  syscall.RawConn
 	wds   map[int32]string // watched directories
 	above map[int32]string // their parents, where they will be made
 }
 
 func newWatch(b *Book) *watch {
-	w := &watch{b: b, done: make(chan struct{}), wds: map[int32]string{}, above: map[int32]string{}}
+	return &watch{b: b, done: make(chan struct{}), wds: map[int32]string{}, above: map[int32]string{}}
+}
+
+// begin begins to follow; with the lock held.
+func (w *watch) begin() {
+	w.begun, w.buf = true, make([]byte, 16<<10)
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		go w.poll()
-		return w
+	if err == nil {
+		w.file = os.NewFile(uintptr(fd), "inotify")
+		if w.conn, err = w.file.SyscallConn(); err == nil {
+			go w.follow(w.conn)
+			return
+		}
+		w.file.Close()
+		w.file = nil
 	}
-	w.file = os.NewFile(uintptr(fd), "inotify")
-	go w.follow()
-	return w
+	go w.poll()
 }
 
 func (w *watch) close() {
 	w.once.Do(func() {
 		close(w.done)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.file != nil {
 			w.file.Close()
 		}
 	})
+}
+
+// now takes in what the kernel has told and nobody has read yet. It tells of a change
+// before the call that makes it returns (inotify(7)), so that who asks after a
+// change gets no answer from before it.
+func (w *watch) now() {
+	w.mu.Lock()
+	conn := w.conn
+	w.mu.Unlock()
+	if conn != nil {
+		conn.Control(func(fd uintptr) { w.drain(int(fd)) })
+	}
 }
 
 // add watches dir and the directory above it.
@@ -57,14 +88,13 @@ func (w *watch) add(dir string) {
 func (w *watch) mark(list map[int32]string, dir string, mask uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.file == nil {
+	if !w.begun {
+		w.begin()
+	}
+	if w.conn == nil {
 		return
 	}
-	conn, err := w.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	conn.Control(func(fd uintptr) {
+	w.conn.Control(func(fd uintptr) {
 		if wd, err := unix.InotifyAddWatch(int(fd), dir, mask); err == nil {
 			list[int32(wd)] = dir
 		}
@@ -75,31 +105,40 @@ func (w *watch) remove(dir string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for wd, d := range w.wds {
-		if d != dir || w.file == nil {
+		if d != dir || w.conn == nil {
 			continue
 		}
 		delete(w.wds, wd)
-		if conn, err := w.file.SyscallConn(); err == nil {
-			conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(wd)) })
-		}
+		w.conn.Control(func(fd uintptr) { unix.InotifyRmWatch(int(fd), uint32(wd)) })
 	}
 }
 
 // follow reads events until the watch is closed.
-func (w *watch) follow() {
-	buf := make([]byte, 16<<10)
+func (w *watch) follow(conn syscall.RawConn) {
+	conn.Read(func(fd uintptr) bool { return w.drain(int(fd)) != nil })
+	select {
+	case <-w.done:
+	default:
+		w.poll()
+	}
+}
+
+// drain takes in all that is to be read.
+func (w *watch) drain(fd int) error {
+	w.turn.Lock()
+	defer w.turn.Unlock()
 	for {
-		n, err := w.file.Read(buf)
-		if err != nil {
-			select {
-			case <-w.done:
-			default:
-				w.poll()
-			}
-			return
+		n, err := unix.Read(fd, w.buf)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return nil
+		case err != nil:
+			return err
 		}
 		changed := false
-		for b := buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		for b := w.buf[:n]; len(b) >= unix.SizeofInotifyEvent; {
 			ev := *(*unix.InotifyEvent)(unsafe.Pointer(&b[0]))
 			end := min(len(b), unix.SizeofInotifyEvent+int(ev.Len))
 			name, _, _ := bytes.Cut(b[unix.SizeofInotifyEvent:end], []byte{0})
