@@ -39,7 +39,10 @@ func (b *bench) forwarders() error {
 		defer c.stop()
 		carriers = append(carriers, c)
 	}
-	// In turns, so that a slow moment of the machine meets both.
+	// What the machine can do at all, with nobody in between.
+	direct := &carrier{port: service.Port}
+	carriers = append(carriers, direct)
+	// In turns, so that a slow moment of the machine meets all.
 	for range 5 {
 		for _, c := range carriers {
 			if err := c.send(time.Second); err != nil {
@@ -50,6 +53,7 @@ func (b *bench) forwarders() error {
 	ours, theirs := carriers[0], carriers[1]
 	b.rows = append(b.rows,
 		row{"published port in userspace, throughput (ratio: higher is better)", ours.speed(), "docker-proxy", theirs.speed(), fmt.Sprintf("%.2f", ours.rate()/theirs.rate())},
+		row{"the same with no forwarder at all", direct.speed(), "docker-proxy", theirs.speed(), fmt.Sprintf("%.2f", direct.rate()/theirs.rate())},
 		row{"the same, processor time a gigabyte", ms(ours.cost()), "docker-proxy", ms(theirs.cost()), fmt.Sprintf("%.2f", float64(ours.cost())/float64(theirs.cost()))})
 	return nil
 }
@@ -122,7 +126,7 @@ func (c *carrier) send(d time.Duration) error {
 		return err
 	}
 	defer conn.Close()
-	used, began, buf := cpu(c.cmd.Process.Pid), time.Now(), make([]byte, 256<<10)
+	used, began, buf := c.used(), time.Now(), make([]byte, 256<<10)
 	for time.Since(began) < d {
 		n, err := conn.Write(buf)
 		c.bytes += int64(n)
@@ -133,8 +137,16 @@ func (c *carrier) send(d time.Duration) error {
 	conn.(*net.TCPConn).CloseWrite()
 	io.Copy(io.Discard, conn)
 	c.took += time.Since(began)
-	c.cpu += cpu(c.cmd.Process.Pid) - used
+	c.cpu += c.used() - used
 	return nil
+}
+
+// used is the processor time of the process in between, where there is one.
+func (c *carrier) used() time.Duration {
+	if c.cmd == nil {
+		return 0
+	}
+	return cpu(c.cmd.Process.Pid)
 }
 
 func (c *carrier) rate() float64 { return float64(c.bytes) / c.took.Seconds() }
@@ -166,6 +178,9 @@ func (b *bench) wiring() error {
 		return fmt.Errorf("build nettest: %w\n%s", err, out)
 	}
 	if err := b.forwarders(); err != nil {
+		return err
+	}
+	if err := follow(b); err != nil {
 		return err
 	}
 	return stacks(b)
