@@ -143,6 +143,21 @@ func (w *Networks) Inspect(_ context.Context, ref string) (*dnetwork.Inspect, er
 		return nil, err
 	}
 	out := w.describe(n)
+	if n.Driver == "bridge" {
+		return &out, nil
+	}
+	// Nobody leases anything of the host's network, or none.
+	all, err := w.M.Containers.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range all {
+		mode := c.HostConfig.NetworkMode
+		on := n.Name == objects.Host && mode.IsHost() || n.Name == objects.None && (mode.IsNone() || c.Config.NetworkDisabled)
+		if on && w.M.alive(c.ID) {
+			out.Containers[c.ID] = dnetwork.EndpointResource{Name: c.Name}
+		}
+	}
 	return &out, nil
 }
 

@@ -156,3 +156,17 @@ func wiringLate(t *testing.T, m *machine) {
 	}
 	m.ok("restart", "-t", "0", "late")
 }
+
+// TestUnwired: who has the host's network, or none, is shown there while it runs.
+func TestUnwired(t *testing.T) {
+	m := newMachine(t, "", "", 0)
+	for _, name := range []string{"host", "none"} {
+		m.run("on-"+name, []string{"--network", name}, "box", "sleep", "600")
+	}
+	for _, name := range []string{"host", "none"} {
+		show := []string{"network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", name}
+		m.is("on-"+name, show...)
+		m.ok("stop", "-t", "0", "on-"+name)
+		m.is("", show...)
+	}
+}
