@@ -17,6 +17,9 @@ func wiringFlags(t *testing.T, m *machine) {
 		}
 	}
 	says("02:42:ac:11:00:99", "--mac-address", "02:42:ac:11:00:99", "box", "cat", "/sys/class/net/eth0/address")
+	if m.uid == 0 {
+		says("no IPv6", "box", "sh", "-c", "grep -q eth0 /proc/net/if_inet6 || echo no IPv6")
+	}
 	says("02:42:ac:11:00:98", "--network", "name=flags,mac-address=02:42:ac:11:00:98", "box", "cat", "/sys/class/net/eth0/address")
 	says("169.254.8.8/16", "--network", "flags", "--link-local-ip", "169.254.8.8", "box", "ip", "addr")
 	says("10.211.0.128/24", "--network", "flags", "box", "ip", "addr") // the first of the range

@@ -135,7 +135,7 @@ func (w *wiring) Inside() (*isolate.Net, error) {
 	out := &isolate.Net{}
 	for _, ep := range w.s.Endpoints {
 		out.Links = append(out.Links, w.link(ep))
-		out.Sysctls = append(out.Sysctls, sysctls(ep)...)
+		out.Sysctls = append(out.Sysctls, ep.Sysctls()...)
 	}
 	w.routes(out)
 	return out, nil
@@ -157,14 +157,6 @@ func (w *wiring) link(ep *network.Endpoint) isolate.NetLink {
 		l.Addrs = append(l.Addrs, a.String()+bits)
 	}
 	return l
-}
-
-func sysctls(ep *network.Endpoint) []isolate.NetSysctl {
-	conf := "ipv6/conf/" + ep.Inner + "/"
-	if !ep.IPv6.IsValid() {
-		return []isolate.NetSysctl{{Path: conf + "disable_ipv6", Value: "1"}}
-	}
-	return []isolate.NetSysctl{{Path: conf + "disable_ipv6", Value: "0"}, {Path: conf + "accept_ra", Value: "0"}}
 }
 
 // routes are the default routes.
@@ -197,7 +189,7 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 		return err
 	}
 	w.s.Endpoints = append(w.s.Endpoints, ep)
-	what := &isolate.Net{Links: []isolate.NetLink{w.link(ep)}, Sysctls: sysctls(ep), NoRoutes: []string{"4", "6"}}
+	what := &isolate.Net{Links: []isolate.NetLink{w.link(ep)}, Sysctls: ep.Sysctls(), NoRoutes: []string{"4", "6"}}
 	w.routes(what)
 	if _, err = do(ctx, what); err == nil {
 		err = w.republish()

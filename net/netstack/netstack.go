@@ -190,6 +190,9 @@ func (w *wiring) add(what *isolate.Net, ep *network.Endpoint) {
 		l.Addrs = append(l.Addrs, netip.PrefixFrom(a, bits).String())
 	}
 	what.Links = append(what.Links, l)
+	if !w.s.UserNS { // whose /proc/sys is not writable by then
+		what.Sysctls = append(what.Sysctls, ep.Sysctls()...)
+	}
 }
 
 func (w *wiring) routes() []isolate.NetRoute {

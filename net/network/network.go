@@ -165,6 +165,16 @@ func (ep *Endpoint) Is(ref string) bool {
 	return ref == ep.ContainerID || slices.Contains(ep.Names, strings.ToLower(ref))
 }
 
+// Sysctls are those of the interface in the container: without an IPv6 address it has
+// no IPv6 at all, as with Docker.
+func (ep *Endpoint) Sysctls() []isolate.NetSysctl {
+	conf := "ipv6/conf/" + ep.Inner + "/"
+	if !ep.IPv6.IsValid() {
+		return []isolate.NetSysctl{{Path: conf + "disable_ipv6", Value: "1"}}
+	}
+	return []isolate.NetSysctl{{Path: conf + "disable_ipv6", Value: "0"}, {Path: conf + "accept_ra", Value: "0"}}
+}
+
 // PortRange is Count ports from First on; Proto is "tcp", "udp" or "sctp".
 type PortRange struct {
 	Proto string
