@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 
+	"coracle/internal/sys"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +20,26 @@ var ErrNoBounding = errors.New("this kernel cannot drop capabilities for good: i
 // of the calling thread, which must be locked. It needs CAP_SETPCAP, so it
 // comes before setuid and [SetCaps]. A nil c drops everything.
 func DropBounding(c *specs.LinuxCapabilities) error {
+	for _, n := range toDrop(c) {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
+			if errors.Is(err, unix.EINVAL) {
+				return ErrNoBounding
+			}
+			return fmt.Errorf("drop capability %d from the bounding set: %w", n, os.NewSyscallError("prctl", err))
+		}
+	}
+	return nil
+}
+
+// AddDropBounding appends to s what [DropBounding] does.
+func AddDropBounding(s *sys.Script, c *specs.LinuxCapabilities) {
+	for _, n := range toDrop(c) {
+		s.Must(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(n))
+	}
+}
+
+// toDrop lists what the calling thread has in its bounding set and c does not.
+func toDrop(c *specs.LinuxCapabilities) (drop []int) {
 	var keep uint64
 	if c != nil {
 		keep = capMask(c.Bounding)
@@ -29,17 +51,11 @@ func DropBounding(c *specs.LinuxCapabilities) error {
 		if err != nil {
 			break // EINVAL: past this kernel's last capability
 		}
-		if in == 0 || keep&(1<<uint(n)) != 0 {
-			continue
-		}
-		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
-			if errors.Is(err, unix.EINVAL) {
-				return ErrNoBounding
-			}
-			return fmt.Errorf("drop capability %d from the bounding set: %w", n, os.NewSyscallError("prctl", err))
+		if in != 0 && keep&(1<<uint(n)) == 0 {
+			drop = append(drop, n)
 		}
 	}
-	return nil
+	return drop
 }
 
 // SetCaps gives the calling thread, which must be locked, the effective,
@@ -48,15 +64,48 @@ func DropBounding(c *specs.LinuxCapabilities) error {
 // is left out; so is the ambient set on a kernel without one (before 4.3). A
 // nil c drops everything.
 func SetCaps(c *specs.LinuxCapabilities) error {
+	hdr, data, ambient, err := capSets(c)
+	if err != nil {
+		return err
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return os.NewSyscallError("capset", err)
+	}
+	return setAmbient(ambient)
+}
+
+// AddCaps appends to s what [SetCaps] does, for a child of the calling thread.
+func AddCaps(s *sys.Script, c *specs.LinuxCapabilities) error {
+	hdr, data, ambient, err := capSets(c)
+	if err != nil {
+		return err
+	}
+	s.Must(unix.SYS_CAPSET,
+		s.Half([]uint32{hdr.Version, uint32(hdr.Pid)}),
+		s.Half([]uint32{
+			data[0].Effective, data[0].Permitted, data[0].Inheritable,
+			data[1].Effective, data[1].Permitted, data[1].Inheritable,
+		}))
+	s.Do(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL) // EINVAL before 4.3
+	for n := range 64 {
+		if ambient&(1<<uint(n)) != 0 {
+			s.Must(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n))
+		}
+	}
+	return nil
+}
+
+// capSets are the arguments of capset(2), and a mask of ambient capabilities, for c
+// and the calling thread.
+func capSets(c *specs.LinuxCapabilities) (hdr unix.CapUserHeader, data [2]unix.CapUserData, ambient uint64, err error) {
 	if c == nil {
 		c = &specs.LinuxCapabilities{}
 	}
 	// Raw capset(2): it acts on the calling thread alone and needs neither
 	// /proc nor cap_last_cap.
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
+	hdr.Version = unix.LINUX_CAPABILITY_VERSION_3
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return os.NewSyscallError("capget", err)
+		return hdr, data, 0, os.NewSyscallError("capget", err)
 	}
 	held := uint64(data[0].Permitted) | uint64(data[1].Permitted)<<32
 	permitted := capMask(c.Permitted) & held
@@ -69,10 +118,7 @@ func SetCaps(c *specs.LinuxCapabilities) error {
 		data[i].Effective = uint32(effective >> shift)
 		data[i].Inheritable = uint32(inheritable >> shift)
 	}
-	if err := unix.Capset(&hdr, &data[0]); err != nil {
-		return os.NewSyscallError("capset", err)
-	}
-	return setAmbient(capMask(c.Ambient) & permitted & inheritable)
+	return hdr, data, capMask(c.Ambient) & permitted & inheritable, nil
 }
 
 func setAmbient(mask uint64) error {

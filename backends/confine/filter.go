@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"unsafe"
+
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,24 +27,51 @@ func LoadFilter(prog []byte) error {
 	if len(prog) == 0 {
 		return nil
 	}
-	if len(prog)%8 != 0 || len(prog)/8 > maxInsns {
+	if err := wellFormed(prog); err != nil {
+		return err
+	}
+	var s sys.Script
+	fprog := s.Fprog(prog)
+	err := seccompSet(fprog)
+	runtime.KeepAlive(&s)
+	return err
+}
+
+func wellFormed(prog []byte) error {
+	if n := len(prog) / unix.SizeofSockFilter; len(prog)%unix.SizeofSockFilter != 0 || n > maxInsns {
 		return fmt.Errorf("load seccomp filter: %d bytes are no filter: %w", len(prog), unix.EINVAL)
 	}
-	// A copy in an array of the right type is aligned, prog need not be.
-	insns := make([]unix.SockFilter, len(prog)/8)
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&insns[0])), len(prog)), prog)
-	fprog := unix.SockFprog{Len: uint16(len(insns)), Filter: &insns[0]}
-	err := seccompSet(&fprog)
-	runtime.KeepAlive(insns)
-	return err
+	return nil
+}
+
+// AddFilter appends to s what [LoadFilter] does.
+func AddFilter(s *sys.Script, prog []byte) error {
+	if len(prog) == 0 {
+		return nil
+	}
+	if err := wellFormed(prog); err != nil {
+		return err
+	}
+	fprog := s.Fprog(prog)
+	set := func(flag uintptr) sys.Call {
+		return sys.Call{Nr: unix.SYS_SECCOMP, Args: [6]uintptr{unix.SECCOMP_SET_MODE_FILTER, flag, fprog}}
+	}
+	first := s.Add(set(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW))
+	second := set(0)
+	second.Unless = uint8(first + 1)
+	s.Add(sys.Call{
+		Nr: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, fprog},
+		Unless: uint8(s.Add(second) + 1), Must: true,
+	})
+	return nil
 }
 
 // seccompSet prefers seccomp(2), which can leave speculative store bypass
 // alone: what runc asks for by default, since the mitigation that a filter
 // otherwise brings on kernels before 5.16 costs more than the filter.
-func seccompSet(fprog *unix.SockFprog) error {
+func seccompSet(fprog uintptr) error {
 	for _, flag := range []uintptr{unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, 0} {
-		_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flag, uintptr(unsafe.Pointer(fprog)))
+		_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flag, fprog)
 		switch {
 		case e == 0:
 			return nil
@@ -58,8 +86,8 @@ func seccompSet(fprog *unix.SockFprog) error {
 	return nil
 }
 
-func prctlSet(fprog *unix.SockFprog) error {
-	_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(fprog)), 0, 0, 0)
+func prctlSet(fprog uintptr) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, fprog, 0, 0, 0)
 	switch e {
 	case 0:
 		return nil

@@ -96,6 +96,7 @@ type Bundle struct {
 
 // Entry is one more process for a running container.
 type Entry struct {
+	// Process is given at least the capabilities of the container's own processes.
 	Process  *specs.Process
 	User     string
 	GroupAdd []string

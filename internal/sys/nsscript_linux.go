@@ -52,6 +52,9 @@ type Script struct {
 	Hold  bool
 	calls []Call
 	keep  []any // what Args point to
+	// Calls whose first argument becomes an end of the pipe by which the child is
+	// heard (DieWithParent).
+	ourEnd, itsEnd []int
 }
 
 // Add appends a call and returns its index.
@@ -145,6 +148,12 @@ func (s *Script) Start() (*Running, error) {
 		unix.Munmap(page)
 		return nil, os.NewSyscallError("pipe2", err)
 	}
+	for _, i := range s.ourEnd {
+		s.calls[i].Args[0] = uintptr(p.done[0])
+	}
+	for _, i := range s.itsEnd {
+		s.calls[i].Args[0] = uintptr(p.done[1])
+	}
 	runtime.LockOSThread()
 	pid, errno := forkScript(p)
 	runtime.UnlockOSThread()
@@ -173,9 +182,24 @@ func (r *Running) Answers() []Answer {
 			break
 		}
 	}
+	return r.answers()
+}
+
+func (r *Running) answers() []Answer {
 	out := make([]Answer, r.n)
 	copy(out, unsafe.Slice((*Answer)(unsafe.Pointer(&r.page[0])), r.n))
 	return out
+}
+
+// wait waits until the child has let go of its end of the pipe: it has executed a
+// program, or ended.
+func (r *Running) wait() {
+	var b [8]byte
+	for {
+		if n, err := unix.Read(r.done, b[:]); n <= 0 && err != unix.EINTR {
+			return
+		}
+	}
 }
 
 // End lets the child go. What the kernel takes down with it (mounts above all)

@@ -214,6 +214,62 @@ func enterTerminal(t *testing.T, h Harness) {
 	}
 }
 
+// enterDirectly: without a second stage where nobody in the container could get hold
+// of our process before it is the program, and with one elsewhere.
+func enterDirectly(t *testing.T, h Harness) {
+	probetest.Need(t, h.Enters...)
+	if h.Direct == nil {
+		return
+	}
+	for _, c := range []struct {
+		what   string
+		direct int64
+		change func(*isolate.Entry)
+		args   []string
+		want   string
+	}{
+		{"an ordinary one", 1, nil, []string{"id", "-u"}, "0"},
+		{"another user", 1, func(e *isolate.Entry) { e.User = "joe" }, []string{"id", "-u"}, "1000"},
+		{"no new privileges", 1, func(e *isolate.Entry) { e.Process.NoNewPrivileges = true }, []string{"grep", "NoNewPrivs", "/proc/self/status"}, "NoNewPrivs:\t1"},
+		{"OOM score", 1, func(e *isolate.Entry) { n := 123; e.Process.OOMScoreAdj = &n }, []string{"cat", "/proc/self/oom_score_adj"}, "123"},
+		{"one that may trace", 0, func(e *isolate.Entry) {
+			c := *e.Process.Capabilities
+			c.Bounding = append(c.Bounding[:len(c.Bounding):len(c.Bounding)], "CAP_SYS_PTRACE")
+			e.Process.Capabilities = &c
+		}, []string{"id", "-u"}, "0"},
+		{"capabilities that nobody limits", 0, func(e *isolate.Entry) { e.Process.Capabilities = nil }, []string{"id", "-u"}, "0"},
+		{"control groups without a door", 0, func(e *isolate.Entry) { e.Joined = func(int) error { return nil } }, []string{"id", "-u"}, "0"},
+	} {
+		x, p := sleeper(t, h)
+		was := h.Direct()
+		got, ws, err := x.enter(p, c.change, c.args...)
+		if n := h.Direct() - was; err != nil || got != c.want || ws != 0 || n != c.direct {
+			t.Errorf("%s: %q, status %#x, %v, %d without a stage, want %q, %d", c.what, got, ws, err, n, c.want, c.direct)
+		}
+	}
+}
+
+// enterTrap: a container in which reading /etc/passwd never ends holds up nobody who
+// gives up.
+func enterTrap(t *testing.T, h Harness) {
+	probetest.Need(t, h.Enters...)
+	x, p := sleeper(t, h)
+	passwd := filepath.Join(x.spec.Root.Path, "etc/passwd")
+	if err := os.Remove(passwd); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(passwd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	if q, err := h.Driver.Enter(ctx, x.target(p), x.entry(nil, "sleep", "60")); err == nil {
+		q.Signal(syscall.SIGKILL)
+		q.Wait()
+		t.Error("it was read")
+	}
+}
+
 // Agent runs the tests of drivers that keep an agent, and with it all others; with
 // -short, for emulated machines, those of entering.
 func Agent(t *testing.T, newHarness func(t *testing.T) Harness) {

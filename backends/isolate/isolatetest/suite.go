@@ -34,6 +34,9 @@ type Harness struct {
 	Agent bool
 	// Enters names what the driver needs for Enter.
 	Enters []probe.Feature
+	// Direct counts the processes that have entered without a second stage; nil
+	// where the driver has no such way.
+	Direct func() int64
 	// UserNS: devices are bound, and the user may be the only one mapped.
 	UserNS bool
 }
@@ -185,6 +188,11 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		"init": initReaps, "terminal": terminal, "sweep": sweep, "dies with the monitor": diesWithParent,
 		"shared root": sharedRoot, "propagation": propagation, "cancel": cancel, "ignored signals": ignoredSignals,
 	})
+	Entering(t, newHarness)
+}
+
+// Entering runs the tests of Enter alone.
+func Entering(t *testing.T, newHarness func(t *testing.T) Harness) {
 	runAll(t, newHarness, entering())
 }
 
@@ -198,7 +206,7 @@ func runAll(t *testing.T, newHarness func(t *testing.T) Harness, tests map[strin
 func entering() map[string]func(*testing.T, Harness) {
 	return map[string]func(*testing.T, Harness){
 		"enter": enter, "enter many": enterMany, "enter as": enterAs, "enter wrong": enterWrong,
-		"enter signals": enterSignals, "enter terminal": enterTerminal,
+		"enter signals": enterSignals, "enter terminal": enterTerminal, "enter directly": enterDirectly, "enter beside a trap": enterTrap,
 	}
 }
 

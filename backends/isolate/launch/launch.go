@@ -93,8 +93,7 @@ func Start(ctx context.Context, p *Plan) (isolate.Process, error) {
 	}
 	p.Config.Trees = len(p.Trees)
 	p.Fork.Deathsig = syscall.SIGKILL
-	proc := &process{done: make(chan struct{})}
-	proc.kill = func(sig syscall.Signal) error { return os.NewSyscallError("kill", syscall.Kill(proc.pid, sig)) }
+	proc := newProcess()
 	if err := proc.fork(p); err != nil {
 		return nil, err
 	}
@@ -156,6 +155,12 @@ type process struct {
 }
 
 var _ isolate.Process = (*process)(nil)
+
+func newProcess() *process {
+	p := &process{done: make(chan struct{})}
+	p.kill = func(sig syscall.Signal) error { return os.NewSyscallError("kill", syscall.Kill(p.pid, sig)) }
+	return p
+}
 
 func (p *process) PID() int           { return p.pid }
 func (p *process) StartTime() uint64  { return p.start }

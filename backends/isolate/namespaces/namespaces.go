@@ -7,16 +7,19 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/launch"
-	"coracle/backends/isolate/stage"
 
 	"golang.org/x/sys/unix"
 )
 
 // Driver is the rung "namespaces".
-type Driver struct{}
+type Driver struct {
+	staged bool         // tests: Enter always takes a second stage
+	direct atomic.Int64 // tests: how many processes have entered without
+}
 
 var _ isolate.Driver = (*Driver)(nil)
 
@@ -45,8 +48,9 @@ func (*Driver) Start(ctx context.Context, b *isolate.Bundle) (isolate.Process, e
 	return launch.StartRemembered(func() (isolate.Process, error) { return launch.Start(ctx, p) }, b)
 }
 
-// Enter joins all namespaces of the container. The mount namespace comes last,
-// and in the stage: our binary is not to be found in it.
+// Enter joins all namespaces of the container, where that can be without a second
+// stage. With one, the mount namespace comes last, and in the stage: our binary is
+// not to be found in it.
 func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) (isolate.Process, error) {
 	if !launch.Alive(t) {
 		return nil, fmt.Errorf("container %s: %w", t.ID, os.ErrProcessDone)
@@ -66,19 +70,20 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	}
 	defer mnt.Close()
 	p.Extra = mnt
-	p.Config = enterConfig(p.Config)
-	p.Fork.Unshare = unix.CLONE_NEWNS
-	p.Fork.Shield = true
+	p.Config.Enter, p.Config.MountNS = true, true
 	// The PID may have been recycled while its namespaces were opened.
 	if !launch.Alive(t) {
 		return nil, fmt.Errorf("container %s: %w", t.ID, os.ErrProcessDone)
 	}
+	if !d.staged {
+		if proc, ok := launch.Direct(ctx, p); ok {
+			d.direct.Add(1)
+			return proc, nil
+		}
+	}
+	p.Fork.Unshare = unix.CLONE_NEWNS
+	p.Fork.Shield = true
 	return launch.Start(ctx, p)
-}
-
-func enterConfig(c stage.Config) stage.Config {
-	c.Enter, c.MountNS = true, true
-	return c
 }
 
 // Sweep kills the container's first process; the kernel kills the others of its

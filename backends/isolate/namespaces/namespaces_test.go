@@ -18,7 +18,20 @@ func TestConformance(t *testing.T) {
 		t.Skip("needs root: namespaces without a user namespace")
 	}
 	isolatetest.Run(t, func(*testing.T) isolatetest.Harness {
-		return isolatetest.Harness{Driver: New(), PIDNamespace: true, Enters: []probe.Feature{probe.NSMountSetns, probe.NSPIDSetns}}
+		d := New()
+		return isolatetest.Harness{Driver: d, PIDNamespace: true, Enters: enters, Direct: d.direct.Load}
+	})
+}
+
+var enters = []probe.Feature{probe.NSMountSetns, probe.NSPIDSetns}
+
+// TestStaged is of processes that enter by a second stage, as on older kernels.
+func TestStaged(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: namespaces without a user namespace")
+	}
+	isolatetest.Entering(t, func(*testing.T) isolatetest.Harness {
+		return isolatetest.Harness{Driver: &Driver{staged: true}, PIDNamespace: true, Enters: enters}
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"coracle/backends/isolate"
 	"coracle/internal/sys"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -202,12 +203,15 @@ func settle(c *Config) error {
 	if _, err := unix.Setsid(); err != nil && err != unix.EPERM {
 		return step("setsid", err)
 	}
-	mask := 0o022
-	if p.User.Umask != nil {
-		mask = int(*p.User.Umask)
-	}
-	unix.Umask(mask)
+	unix.Umask(umask(p))
 	return nil
+}
+
+func umask(p *specs.Process) int {
+	if p.User.Umask != nil {
+		return int(*p.User.Umask)
+	}
+	return 0o022
 }
 
 // oomScore sets how likely the kernel is to pick this process when memory is
