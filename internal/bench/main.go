@@ -24,7 +24,7 @@ import (
 func main() {
 	coracle := flag.String("coracle", "bin/coracle", "the binary to measure")
 	tree := flag.String("tree", "build/debian.tar", "the root filesystem, as a tar")
-	only := flag.String("only", "", "one part: wiring, which needs no Docker daemon and no tree, or life, groups, pulls or bridges")
+	only := flag.String("only", "", "one part: wiring or start, which need no Docker daemon and no tree, or life, groups, pulls or bridges")
 	rounds := flag.Int("rounds", 15, "measured rounds of each short command")
 	flag.Parse()
 	if os.Getenv(apart) == "" {
@@ -91,8 +91,13 @@ func (b *bench) run() error {
 		return err
 	}
 	b.defers(b.clear)
-	if b.only == "wiring" {
+	os.Setenv("CORACLE_ROOT", b.dir+"/root")
+	os.Setenv("CORACLE_RUN", b.dir+"/run")
+	switch b.only {
+	case "wiring":
 		return b.wiring()
+	case "start":
+		return b.start()
 	}
 	if _, err := os.Stat(b.tree); err != nil {
 		return fmt.Errorf("%w (make test makes it)", err)
@@ -107,7 +112,7 @@ func (b *bench) run() error {
 		}
 		return nil
 	}
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.binary, b.probes, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, bridged, b.wiring} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.start, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, bridged, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -148,8 +153,6 @@ func sh(name string, args ...string) (string, error) {
 
 // prepare unpacks the tree for the peers that take a directory, and imports it.
 func (b *bench) prepare() error {
-	os.Setenv("CORACLE_ROOT", b.dir+"/root")
-	os.Setenv("CORACLE_RUN", b.dir+"/run")
 	os.Mkdir(b.dir+"/rootfs", 0o755)
 	if _, err := sh("tar", "-xpf", b.tree, "-C", b.dir+"/rootfs"); err != nil {
 		return err

@@ -52,6 +52,14 @@ func (b *bench) startDocker() error {
 	return nil
 }
 
+// start measures what each start of the binary costs.
+func (b *bench) start() error {
+	if err := b.binary(); err != nil {
+		return err
+	}
+	return b.probes()
+}
+
 // binary measures the file itself.
 func (b *bench) binary() error {
 	st, err := os.Stat(b.coracle)
@@ -72,7 +80,7 @@ func (b *bench) binary() error {
 		return err
 	}
 	b.compare("exec, main and exit (its applet true)", mid)
-	return nil
+	return b.toMain(bare)
 }
 
 // probes measures how long looking at the machine takes, as the probe itself
