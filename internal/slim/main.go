@@ -1,6 +1,6 @@
 // Command slim writes a go build -overlay of the standard library that makes the
-// program smaller and its start shorter. It changes three files of it (see
-// withoutMethods, compiledLate and tablesLate); a program built without it behaves the
+// program smaller and its start shorter. It changes four files of it (see
+// withoutMethods, compiledLate, tablesLate and encodersLate); a program built without it behaves the
 // same.
 package main
 
@@ -22,6 +22,7 @@ var edits = []struct {
 	{"text/template/exec.go", withoutMethods},
 	{"regexp/regexp.go", compiledLate},
 	{"hash/crc32/crc32.go", tablesLate},
+	{"encoding/json/encode.go", encodersLate},
 }
 
 func main() {

@@ -12,6 +12,7 @@ import (
 const program = `package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -26,6 +27,20 @@ var (
 )
 
 type boat struct{ Sail string }
+
+type Hull struct{ Beam, Draft int }
+
+type fleet struct {
+	*Hull
+	Name  string            ` + "`json:\"name,omitempty\"`" + `
+	Ships []*fleet          ` + "`json:\",omitempty\"`" + `
+	Any   any
+	Err   error             ` + "`json:\"-\"`" + `
+	Tags  map[string]boat   ` + "`json:\",omitempty\"`" + `
+	Count int               ` + "`json:\",string\"`" + `
+	Deep  struct{ In *int } ` + "`json:\",omitzero\"`" + `
+	Text  json.Number
+}
 
 func (b boat) Oars() int  { return 2 }
 func (b boat) Sink() bool { return true }
@@ -55,20 +70,34 @@ func main() {
 		})
 	}
 	wait.Wait()
+	one := 1
+	f := fleet{Hull: &Hull{1, 2}, Name: "<a>", Any: []any{1, boat{"s"}, nil}, Tags: map[string]boat{"t": {"u"}}, Count: 7, Text: "12.5"}
+	f.Ships = []*fleet{{Deep: struct{ In *int }{&one}}, nil}
+	text, err := json.Marshal(f)
+	fmt.Println(string(text), err)
+	var back fleet
+	err = json.Unmarshal(text, &back)
+	again, _ := json.Marshal(&back)
+	fmt.Println(string(again) == string(text), err)
+	_, err = json.Marshal(struct{ C chan int }{})
+	fmt.Println(err)
 	fmt.Println(crc32.ChecksumIEEE([]byte("123456789")) == 0xcbf43926, crc32.Checksum([]byte("123456789"), crc32.MakeTable(crc32.Koopman)) == 0x2d3dd0ae)
 	fmt.Println(words, words.NumSubexp(), words.SubexpNames(), words.SubexpIndex("first"), words.FindStringSubmatch("red boat"), words.ReplaceAllString("red boat", "$2 $first"))
 	long := regexp.MustCompile("a|ab")
 	long.Longest()
 	fmt.Println(long.FindString("abc"), regexp.MustCompile("a|ab").FindString("abc"), long.Copy().FindString("abc"))
-	text, err := regexp.MustCompile("x+").MarshalText()
+	text, err = regexp.MustCompile("x+").MarshalText()
 	fmt.Println(string(text), err)
 	defer func() { fmt.Println(recover()) }()
 	regexp.MustCompile("(").MatchString("")
 }
 `
 
-// printed is what both builds of program say of expressions and sums.
-const printed = "true true\n" +
+// printed is what both builds of program say of JSON, expressions and sums.
+const printed = `{"Beam":1,"Draft":2,"name":"\u003ca\u003e","Ships":[{"Any":null,"Count":"0","Deep":{"In":1},"Text":0},null],"Any":[1,{"Sail":"s"},null],"Tags":{"t":{"Sail":"u"}},"Count":"7","Text":12.5}` + " <nil>\n" +
+	"true <nil>\n" +
+	"json: unsupported type: chan int\n" +
+	"true true\n" +
 	"(?P<first>[a-z]+) ([a-z]+) 2 [ first ] 1 [red boat red boat] boat red\n" +
 	"ab a ab\n" +
 	"x+ <nil>\n" +
