@@ -97,13 +97,14 @@ func (b *bench) run() error {
 	case "wiring":
 		return b.wiring()
 	case "start":
-		return b.start()
+		return start(b)
 	}
 	if _, err := os.Stat(b.tree); err != nil {
 		return fmt.Errorf("%w (make test makes it)", err)
 	}
 	groupsOf := func() error { return groups(b) }
 	bridged := func() error { return bridges(b) }
+	started := func() error { return start(b) }
 	if part := map[string]func() error{"life": b.life, "groups": groupsOf, "pulls": b.pulls, "bridges": bridged}[b.only]; part != nil {
 		for _, step := range []func() error{b.prepare, b.startDocker, part} {
 			if err := step(); err != nil {
@@ -112,7 +113,7 @@ func (b *bench) run() error {
 		}
 		return nil
 	}
-	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, b.start, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, bridged, b.wiring} {
+	for _, step := range []func() error{b.prepare, b.startDocker, b.copies, started, b.single, b.detached, b.life, groupsOf, b.many, b.pulls, bridged, b.wiring} {
 		if err := step(); err != nil {
 			return err
 		}

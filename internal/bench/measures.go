@@ -53,7 +53,7 @@ func (b *bench) startDocker() error {
 }
 
 // start measures what each start of the binary costs.
-func (b *bench) start() error {
+func start(b *bench) error {
 	if err := b.binary(); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (b *bench) binary() error {
 		return err
 	}
 	b.compare("exec, main and exit (its applet true)", mid)
-	return b.toMain(bare)
+	return toMain(b, bare)
 }
 
 // probes measures how long looking at the machine takes, as the probe itself

@@ -20,16 +20,16 @@ const tracing = "/sys/kernel/tracing"
 // ours: from the execve system call to main, at which the kernel stops the program
 // for its log (Documentation/trace/uprobetracer.rst). It is left out where the
 // kernel or our rights do not have that.
-func (b *bench) toMain(bare string) error {
+func toMain(b *bench, bare string) error {
 	if _, err := os.Stat(tracing + "/uprobe_events"); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: exec to main left out:", err)
 		return nil
 	}
-	ours, err := b.untilMain(b.coracle, "version")
+	ours, err := untilMain(b.rounds*4, b.coracle, "version")
 	if err != nil {
 		return err
 	}
-	theirs, err := b.untilMain(bare)
+	theirs, err := untilMain(b.rounds*4, bare)
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (b *bench) toMain(bare string) error {
 	return nil
 }
 
-// untilMain is the median over many runs of program.
-func (b *bench) untilMain(program string, args ...string) (time.Duration, error) {
+// untilMain is the median over runs of program.
+func untilMain(rounds int, program string, args ...string) (time.Duration, error) {
 	program, err := filepath.EvalSymlinks(program)
 	if err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func (b *bench) untilMain(program string, args ...string) (time.Duration, error)
 		}
 	}
 	pids := map[string]bool{}
-	for range b.rounds * 4 {
+	for range rounds {
 		cmd := exec.Command(program, args...)
 		if err := cmd.Run(); err != nil {
 			return 0, err
