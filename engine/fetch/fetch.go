@@ -232,14 +232,14 @@ func (*Source) Status(fresh bool, ref name.Ref) string {
 	return "Status: Image is up to date for " + ref.Familiar()
 }
 
-// Push sends the image that a name with a tag stands for to its registry, and tells
-// its digest and the size of its manifest.
-func (s *Source) Push(ctx context.Context, ref name.Ref, report func(Event)) (digest string, size int64, err error) {
+// Push sends the image that a name with a tag stands for to its registry, or that of one
+// platform, and tells its digest and the size of its manifest.
+func (s *Source) Push(ctx context.Context, ref name.Ref, platform string, report func(Event)) (digest string, size int64, err error) {
 	client, err := s.Registry()
 	if err != nil {
 		return "", 0, err
 	}
-	d, err := client.Push(ctx, s.Images, ref, report)
+	d, err := client.Push(ctx, s.Images, ref, platform, report)
 	if err == nil {
 		s.tell("push", ref)
 	}

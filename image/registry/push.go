@@ -26,35 +26,48 @@ const octets = "application/octet-stream"
 const maxMounts = 3
 
 // Push sends the image that ref (with a tag) names to ref's registry, as the store
-// has it: what was pulled keeps its digest. toldTo may be nil.
-func (c *Client) Push(ctx context.Context, store *image.Store, ref name.Ref, toldTo func(Event)) (ocispec.Descriptor, error) {
-	img, err := store.Get(ctx, ref.String(), "")
-	if errors.Is(err, image.ErrNotFound) {
-		return ocispec.Descriptor{}, absent(ctx, store, ref)
+// has it: what was pulled keeps its digest, and what is for several platforms stays it
+// unless plat names one. toldTo may be nil.
+func (c *Client) Push(ctx context.Context, store *image.Store, ref name.Ref, plat string, toldTo func(Event)) (ocispec.Descriptor, error) {
+	var none ocispec.Descriptor
+	what, err := store.Sending(ctx, ref.String(), plat)
+	var other *image.PlatformError
+	if errors.Is(err, image.ErrNotFound) && !errors.As(err, &other) {
+		return none, absent(ctx, store, ref)
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	desc, raw, err := store.Manifest(img)
-	if err != nil {
-		return desc, err
+		return none, err
 	}
 	hosts, err := c.hostsFor(ref.Domain, false)
 	if err != nil {
-		return desc, err
+		return none, err
 	}
 	mounts, paths := mountable(ctx, store, ref)
 	s, err := c.connect(ctx, hosts[0], ref, "pull,push", paths...)
 	if err != nil {
-		return desc, denied(ref, err)
+		return none, denied(ref, err)
 	}
 	p := &push{s: s, store: store, ref: ref, mounts: mounts, report: &report{to: toldTo}}
-	if err := p.run(ctx, img, desc, raw); err != nil {
-		return desc, denied(ref, err)
+	if what.Partial {
+		p.report.line("Not all multiplatform-content is present and only the available single-platform image was pushed")
+	}
+	last := len(what.Pieces) - 1
+	for i, piece := range what.Pieces {
+		as := string(piece.Desc.Digest)
+		if i == last {
+			as = ref.Tag
+		}
+		if err := p.piece(ctx, piece, as); err != nil {
+			return none, denied(ref, err)
+		}
+	}
+	desc := what.Pieces[last].Desc
+	if plat != "" || what.Partial || what.ID == "" {
+		return desc, nil // the name stands for more than was sent
 	}
 	r := ref
 	r.Tag, r.Digest = "", string(desc.Digest)
-	return desc, store.Name(img.ID, []name.Ref{r})
+	return desc, store.Name(what.ID, []name.Ref{r})
 }
 
 // absentError says, in Docker's words, that there is nothing to push.
@@ -125,25 +138,19 @@ type push struct {
 	report *report
 }
 
-func (p *push) run(ctx context.Context, img *image.Image, desc ocispec.Descriptor, raw []byte) error {
-	if err := p.layers(ctx, img.Layers); err != nil {
+// piece sends a manifest or an index, and before it what it speaks of.
+func (p *push) piece(ctx context.Context, what image.Piece, as string) error {
+	if err := p.layers(ctx, what.Blobs); err != nil {
 		return err
 	}
-	config, err := p.store.OpenBlob(img.ID)
-	if err != nil {
-		return err
+	if what.Config.Digest != "" {
+		if err := p.blob(ctx, what.Config, func(string, int64) {}); err != nil {
+			return err
+		}
 	}
-	fi, err := config.Stat()
-	config.Close()
-	if err != nil {
-		return err
-	}
-	if err := p.blob(ctx, image.Layer{Digest: img.ID, Size: fi.Size()}, func(string, int64) {}); err != nil {
-		return err
-	}
-	header := http.Header{"Content-Type": {desc.MediaType}}
+	header := http.Header{"Content-Type": {what.Desc.MediaType}}
 	return p.s.c.retry(ctx, func() error {
-		res, err := p.s.send(ctx, http.MethodPut, p.s.base+"/manifests/"+p.ref.Tag, header, bodyOf(raw), http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		res, err := p.s.send(ctx, http.MethodPut, p.s.base+"/manifests/"+as, header, bodyOf(what.Raw), http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		if err != nil {
 			return err
 		}

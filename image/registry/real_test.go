@@ -110,7 +110,7 @@ func TestRealRegistry(t *testing.T) {
 	c := client(t, "{}")
 	var said []string
 	tell := func(e Event) { said = append(said, e.State) }
-	d, err := c.Push(ctx, p.store, parse(t, addr+"/one/thing:v1"), tell)
+	d, err := c.Push(ctx, p.store, parse(t, addr+"/one/thing:v1"), "", tell)
 	if err != nil || string(d.Digest) != img.Manifest || !slices.Contains(said, Pushed) {
 		t.Fatalf("%+v, %v, %v", d, said, err)
 	}
@@ -120,7 +120,7 @@ func TestRealRegistry(t *testing.T) {
 			t.Fatal(err)
 		}
 		said = nil
-		if _, err := c.Push(ctx, p.store, parse(t, ref), tell); err != nil || !slices.Contains(said, want) || slices.Contains(said, Pushing) {
+		if _, err := c.Push(ctx, p.store, parse(t, ref), "", tell); err != nil || !slices.Contains(said, want) || slices.Contains(said, Pushing) {
 			t.Errorf("%s: %v, %v", ref, said, err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestBasicAuth(t *testing.T) {
 	p := newPlace(t, "")
 	ours(t, p, addr+"/x:1")
 	c := client(t, "{}")
-	if _, err := c.Push(ctx, p.store, parse(t, addr+"/x:1"), nil); !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "no basic auth credentials") {
+	if _, err := c.Push(ctx, p.store, parse(t, addr+"/x:1"), "", nil); !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "no basic auth credentials") {
 		t.Errorf("without credentials: %v", err)
 	}
 	want := "login attempt to http://" + addr + "/v2/ failed with status: 401 Unauthorized"
@@ -190,7 +190,7 @@ func TestBasicAuth(t *testing.T) {
 		t.Error(err)
 	}
 	c.creds = somebody(authn.AuthConfig{Username: "me", Password: "secret"})
-	if _, err := c.Push(ctx, p.store, parse(t, addr+"/x:1"), nil); err != nil {
+	if _, err := c.Push(ctx, p.store, parse(t, addr+"/x:1"), "", nil); err != nil {
 		t.Error(err)
 	}
 	back := newPlace(t, "")
@@ -280,7 +280,7 @@ func TestCertificates(t *testing.T) {
 	p := newPlace(t, "")
 	ours(t, p, host+"/x:1")
 	ref := parse(t, host+"/x:1")
-	push := func(c *Client) error { _, err := c.Push(ctx, p.store, ref, nil); return err }
+	push := func(c *Client) error { _, err := c.Push(ctx, p.store, ref, "", nil); return err }
 	if err := push(fresh("{}")); err == nil || !strings.Contains(err.Error(), "certificate signed by unknown authority") || !errors.Is(err, ErrReach) {
 		t.Errorf("an authority that nobody knows: %v", err)
 	}

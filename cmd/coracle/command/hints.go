@@ -102,6 +102,10 @@ func imageHint(err error) string {
 		return "remove its containers first ('coracle ps -a' lists them), or use --force"
 	case errors.Is(err, registry.ErrLimited):
 		return "wait, or log in with 'coracle login': registries let known users pull more; or name a mirror in /etc/coracle/config.json"
+	case errors.Is(err, registry.ErrDenied) && strings.Contains(err.Error(), "login attempt"):
+		return "check the user's name and the password"
+	case strings.Contains(err.Error(), "error getting credentials"):
+		return "install the helper that ~/.docker/config.json names, or take it out there"
 	case errors.Is(err, registry.ErrDenied):
 		return "check the name, or log in to the registry with 'coracle login'"
 	case errors.Is(err, registry.ErrReach):

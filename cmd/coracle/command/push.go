@@ -18,11 +18,13 @@ func newPush(t *tool) *verb {
 	v.Command = &cli.Command{
 		Usage:     "Upload an image to a registry",
 		ArgsUsage: "NAME[:TAG]",
-		Description: "The image is sent as it is kept: one that was pulled keeps its digest. Layers that the\n" +
-			"registry has, in this repository or in another, are not sent.",
+		Description: "The image is sent as it is kept: one that was pulled keeps its digest, and one for several\n" +
+			"platforms stays that. Layers that the registry has, in this repository or in another, are not\n" +
+			"sent.",
 		Flags: []cli.Flag{
 			toggle("all-tags", "a", "Push all tags of an image to the repository"),
 			contentTrustFlag(),
+			text("platform", "", "Push the image of this platform alone (os/arch[/variant])"),
 			toggle("quiet", "q", "Suppress verbose output"),
 		},
 	}
@@ -65,7 +67,7 @@ func pushImage(t *tool, c *cli.Context) error {
 	fmt.Fprintf(out, "The push refers to repository [%s]\n", n.Repo())
 	for _, n := range names {
 		show, done := display(t.Out, quiet)
-		digest, size, err := eng.Fetch().Push(ctx, n, show)
+		digest, size, err := eng.Fetch().Push(ctx, n, c.String("platform"), show)
 		done()
 		if err != nil {
 			return err

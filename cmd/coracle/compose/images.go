@@ -281,6 +281,6 @@ func pushNamed(ctx context.Context, t *Tool, eng *engine.Engine, ref string, qui
 	}
 	show, done := t.Display(t.Err, quiet)
 	defer done()
-	_, _, err = eng.Fetch().Push(ctx, n.WithTag(), show)
+	_, _, err = eng.Fetch().Push(ctx, n.WithTag(), "", show)
 	return err
 }
