@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 
 	"coracle/image/archive"
 	"coracle/image/platform"
@@ -112,8 +113,8 @@ func (e *LoadError) Unwrap() []error {
 func loadError(err error) error { return &LoadError{Err: err} }
 
 // arriveAll makes an image ready whose builds for several platforms are all kept,
-// behind an index of ours that holds those which the archive has. It goes by the
-// ID of the first.
+// behind the archive's index, or behind one of ours that holds those which the archive
+// has. It goes by the ID of the first.
 func (st *stage) arriveAll(builds []archive.Image, blobs map[string]blob) (arrival, error) {
 	first, err := st.arrive(builds[0], blobs)
 	if err != nil || len(builds) == 1 {
@@ -129,6 +130,16 @@ func (st *stage) arriveAll(builds []archive.Image, blobs map[string]blob) (arriv
 		}
 		all.needs = append(all.needs, a.needs...)
 		idx.Manifests = append(idx.Manifests, a.manifest)
+	}
+	if own := builds[0].Index; own != nil && listedRight(builds) {
+		for _, f := range append(own.Besides, own.File) {
+			if err := takeFile(f, blobs); err != nil {
+				return all, err
+			}
+			all.needs = append(all.needs, f.Digest)
+		}
+		all.manifest = ocispec.Descriptor{MediaType: own.Type, Digest: digest.Digest(own.File.Digest), Size: own.File.Size}
+		return all, nil
 	}
 	raw, err := json.Marshal(idx)
 	if err != nil {
@@ -147,13 +158,7 @@ func (st *stage) arriveAll(builds []archive.Image, blobs map[string]blob) (arriv
 // arrive makes an image of an archive ready to be committed.
 func (st *stage) arrive(img archive.Image, blobs map[string]blob) (arrival, error) {
 	var layers []Layer
-	take := func(f *archive.File) error {
-		if _, ok := blobs[f.Digest]; ok {
-			return nil
-		}
-		blobs[f.Digest] = blob{path: f.Path, digest: f.Digest, size: f.Size}
-		return syncFile(f.Path)
-	}
+	take := func(f *archive.File) error { return takeFile(f, blobs) }
 	for _, l := range img.Layers {
 		if err := take(l.File); err != nil {
 			return arrival{}, err
@@ -175,6 +180,23 @@ func (st *stage) arrive(img archive.Image, blobs map[string]blob) (arrival, erro
 		return a, err
 	}
 	return a, take(img.Manifest)
+}
+
+// takeFile makes a file of an archive one of those that come in.
+func takeFile(f *archive.File, blobs map[string]blob) error {
+	if _, ok := blobs[f.Digest]; ok {
+		return nil
+	}
+	blobs[f.Digest] = blob{path: f.Path, digest: f.Digest, size: f.Size}
+	return syncFile(f.Path)
+}
+
+// listedRight tells whether an index says of all builds what they are for, and nothing
+// that they are not: we go by it.
+func listedRight(builds []archive.Image) bool {
+	return !slices.ContainsFunc(builds, func(b archive.Image) bool {
+		return b.Listed == nil || platform.Rank(*b.Listed, b.Platform) < 0
+	})
 }
 
 func syncFile(path string) error {

@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,6 +53,68 @@ func (l *ociTar) image(arch, body, layerType string, change func(m map[string]an
 func (l *ociTar) tar(manifests ...map[string]any) []byte {
 	b, _ := json.Marshal(map[string]any{"schemaVersion": 2, "manifests": manifests})
 	return tarOf(l.t, append(l.entries, entry{name: "oci-layout", body: `{"imageLayoutVersion":"1.0.0"}`}, entry{name: "index.json", body: string(b)})...)
+}
+
+// TestLoadIndex: an index whose builds and attestations are all in the archive stays as
+// it is. One that lies about a platform, or lacks something, gives way to ours.
+func TestLoadIndex(t *testing.T) {
+	ctx := context.Background()
+	l := &ociTar{t: t}
+	mine := l.image(runtime.GOARCH, string(tree(t, "mine")), ocispec.MediaTypeImageLayer, nil)
+	other := l.image("s390x", string(tree(t, "other")), ocispec.MediaTypeImageLayer, nil)
+	proof := l.json(ocispec.MediaTypeImageManifest, map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageManifest,
+		"config": l.json(ocispec.MediaTypeImageConfig, map[string]any{"os": "unknown", "rootfs": map[string]any{}}),
+		"layers": []any{l.blob("application/vnd.in-toto+json", "{}")}})
+	proof["platform"] = map[string]any{"os": "unknown", "architecture": "unknown"}
+	with := func(d map[string]any, key string, value any) map[string]any {
+		d = maps.Clone(d)
+		d[key] = value
+		return d
+	}
+	for name, c := range map[string]struct {
+		manifests []any
+		kept      bool
+	}{
+		"whole":       {[]any{mine, other, proof}, true},
+		"lie":         {[]any{mine, with(other, "platform", map[string]any{"os": "linux", "architecture": "riscv64"})}, false},
+		"no platform": {[]any{mine, with(other, "platform", nil)}, false},
+		"partial":     {[]any{mine, other, with(proof, "digest", "sha256:"+sum("nowhere"))}, false},
+	} {
+		own := &ociTar{t: t, entries: slices.Clone(l.entries)}
+		index := own.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": c.manifests, "annotations": map[string]string{"case": name}})
+		archive := own.tar(with(index, "annotations", map[string]string{"io.containerd.image.name": "docker.io/me/multi:1"}))
+		s := newStore(t)
+		if _, err := s.Load(ctx, bytes.NewReader(archive), LoadOptions{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		idx, err := s.readIndex()
+		if err != nil || len(idx.Manifests) != 1 || (string(idx.Manifests[0].Digest) == index["digest"]) != c.kept {
+			t.Errorf("%s: %+v, %v", name, idx.Manifests, err)
+		}
+		if img, err := s.Get(ctx, "me/multi:1", "linux/s390x"); err != nil || img.Platform.Architecture != "s390x" {
+			t.Errorf("%s: %+v, %v", name, img, err)
+		}
+		clean(t, s) // what it needs is not taken for litter
+		what, err := s.Sending(ctx, "me/multi:1", "")
+		if err != nil || len(what.Pieces) != map[bool]int{true: 4, false: 3}[c.kept] || what.Partial {
+			t.Errorf("%s: %+v, %v", name, what, err)
+		}
+		if out := saved(t, s, SaveOptions{}, "me/multi:1"); c.kept {
+			again := newStore(t)
+			if _, err := again.Load(ctx, bytes.NewReader(out), LoadOptions{}); err != nil {
+				t.Error(err)
+			} else if idx, err := again.readIndex(); err != nil || string(idx.Manifests[0].Digest) != index["digest"] {
+				t.Errorf("saved and loaded: %+v, %v", idx, err)
+			}
+		}
+		if lines, err := s.Remove(ctx, "me/multi:1", RemoveOptions{}); err != nil || len(lines) < 2 {
+			t.Errorf("%s: %q, %v", name, lines, err)
+		}
+		if b, _ := os.ReadDir(s.path(blobDir)); len(b) != 0 {
+			t.Errorf("%s: %d blobs left", name, len(b))
+		}
+	}
 }
 
 func TestLoadPlatforms(t *testing.T) {

@@ -37,6 +37,19 @@ type Image struct {
 	// Manifest is the archive's own; nil where it has none (docker-archive).
 	Manifest     *File
 	ManifestType string
+	// Listed is the platform that an index says it is for; nil if none does.
+	Listed *ocispec.Platform
+	// Index is what the image came by, where the archive has all of it; of the first
+	// of several builds.
+	Index *Index
+}
+
+// Index is an index of the archive, whose manifests are all there.
+type Index struct {
+	File *File
+	Type string
+	// Besides are manifests of it that are no builds, and what they need: attestations.
+	Besides []*File
 }
 
 // Images finds the archive's images and checks all of them. Of an image for

@@ -35,6 +35,7 @@ func (a *Archive) oci(want ocispec.Platform) ([]Image, error) {
 		return nil, err
 	}
 	var groups [][]candidate
+	var tops [][]ocispec.Descriptor // what a group's manifests come from
 	byName := map[string]int{}
 	for _, d := range idx.Manifests {
 		n, named := name.OfAnnotations(d.Annotations)
@@ -53,8 +54,9 @@ func (a *Archive) oci(want ocispec.Platform) ([]Image, error) {
 		if !ok {
 			g = len(groups)
 			byName[key] = g
-			groups = append(groups, nil)
+			groups, tops = append(groups, nil), append(tops, nil)
 		}
+		tops[g] = append(tops[g], d)
 		for _, m := range found {
 			c := candidate{desc: m}
 			if named {
@@ -63,15 +65,57 @@ func (a *Archive) oci(want ocispec.Platform) ([]Image, error) {
 			groups[g] = append(groups[g], c)
 		}
 	}
-	return a.choose(groups, want)
+	indexes := make([]*Index, len(groups))
+	for g, all := range tops {
+		if len(all) == 1 {
+			indexes[g] = a.index(all[0])
+		}
+	}
+	return a.choose(groups, indexes, want)
+}
+
+// index is an index, with what it holds besides builds; nil where something of it is
+// missing, or where it is none.
+func (a *Archive) index(d ocispec.Descriptor) *Index {
+	if d.MediaType != ocispec.MediaTypeImageIndex && d.MediaType != dockerList {
+		return nil
+	}
+	var idx ocispec.Index
+	f, err := a.blobJSON(d, &idx)
+	if err != nil || idx.SchemaVersion != 2 || idx.MediaType != "" && idx.MediaType != d.MediaType || len(idx.Manifests) > maxLayers {
+		return nil
+	}
+	out := &Index{File: f, Type: d.MediaType}
+	for _, m := range idx.Manifests {
+		if m.MediaType != ocispec.MediaTypeImageManifest && m.MediaType != dockerManifest || !a.whole(m) {
+			return nil
+		}
+		if m.Platform == nil || m.Platform.OS != "unknown" {
+			continue
+		}
+		var parts ocispec.Manifest
+		f, err := a.blobJSON(m, &parts)
+		if err != nil {
+			return nil
+		}
+		out.Besides = append(out.Besides, f)
+		for _, p := range append(parts.Layers, parts.Config) {
+			if f, err = a.blob(p); err != nil {
+				return nil
+			}
+			out.Besides = append(out.Besides, f)
+		}
+	}
+	return out
 }
 
 // choose makes images of groups, each of builds of one image. A build is taken
 // once, with all its names.
-func (a *Archive) choose(groups [][]candidate, want ocispec.Platform) ([]Image, error) {
+func (a *Archive) choose(groups [][]candidate, indexes []*Index, want ocispec.Platform) ([]Image, error) {
 	var out []Image
 	byManifest := map[string]int{}
-	for _, g := range groups {
+	for i, g := range groups {
+		index := indexes[i]
 		sorted, err := a.bestFirst(g, want)
 		if err != nil {
 			return nil, err
@@ -80,13 +124,17 @@ func (a *Archive) choose(groups [][]candidate, want ocispec.Platform) ([]Image, 
 		for _, c := range sorted {
 			if i, ok := byManifest[string(c.desc.Digest)]; ok {
 				out[i].Names = append(out[i].Names, c.names...)
+				index = nil
 				continue
 			}
 			img, err := a.ociImage(c.desc)
 			if err != nil {
 				return nil, err
 			}
-			img.Names, img.Also = c.names, also
+			img.Names, img.Also, img.Listed = c.names, also, c.desc.Platform
+			if !also {
+				img.Index = index
+			}
 			byManifest[string(c.desc.Digest)] = len(out)
 			out = append(out, img)
 			also = true

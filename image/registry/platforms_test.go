@@ -14,6 +14,7 @@ import (
 
 	"coracle/image"
 
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -67,8 +68,8 @@ func (s *server) layout(dir, repo string, top ocispec.Descriptor) {
 	}
 }
 
-// TestPushPlatforms: an image for several platforms is pushed as that; or the one build
-// that is asked for; or, where some are not here, ours.
+// TestPushPlatforms: an image for several platforms is pushed as it came, with what else
+// its index holds; or the one build that is asked for; or, where some are not here, ours.
 func TestPushPlatforms(t *testing.T) {
 	ctx := context.Background()
 	s := newServer(t)
@@ -86,7 +87,8 @@ func TestPushPlatforms(t *testing.T) {
 	})
 	attest.Platform = &ocispec.Platform{OS: "unknown", Architecture: "unknown"}
 	top := s.document("src", "all", ocispec.MediaTypeImageIndex, ocispec.Index{
-		MediaType: ocispec.MediaTypeImageIndex, Manifests: append(slices.Clone(builds), attest),
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+		Annotations: map[string]string{"made": "elsewhere"}, Manifests: append(slices.Clone(builds), attest),
 	})
 	dir := t.TempDir()
 	s.layout(dir, "src", top)
@@ -107,16 +109,10 @@ func TestPushPlatforms(t *testing.T) {
 	to := newServer(t)
 	load(to.host() + "/dst:all")
 	d, err := c.Push(ctx, p.store, to.ref("dst:all"), "", nil)
-	if err != nil || d.MediaType != ocispec.MediaTypeImageIndex {
+	if err != nil || d.Digest != top.Digest {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	there := t.TempDir()
-	to.layout(there, "dst", d) // all of it is there
-	for _, b := range builds {
-		if _, err := os.Stat(filepath.Join(there, "blobs", "sha256", b.Digest.Encoded())); err != nil {
-			t.Errorf("%s: %v", b.Platform.Architecture, err)
-		}
-	}
+	to.layout(t.TempDir(), "dst", top) // all of it is there
 	for _, arch := range []string{machine, other} {
 		back := newPlace(t, "")
 		out, err := back.pull(c, to.ref("dst:all"), func(o *PullOptions) { o.Platform = "linux/" + arch })
