@@ -252,6 +252,23 @@ func TestOutToFull(t *testing.T) {
 	m.fails(1, `failed to save image: invalid output path: directory "`+dir+`/none" does not exist`, "save", "-o", dir+"/none/x", "box")
 }
 
+// TestRunDirFull: the hint is not about the state directory.
+func TestRunDirFull(t *testing.T) {
+	needRoot(t)
+	m := newMachine(t, "", "", 0)
+	dir := loopFS(t, "tmpfs", 1)
+	m.extra = []string{"CORACLE_RUN=" + dir + "/run"}
+	m.ok("create", "--network=none", "--name", "stuck", "box", "true")
+	free := fill(t, dir, 0)
+	r := m.try("start", "-a", "stuck")
+	if r.code != 1 || !strings.Contains(r.err, "no space left on device\nhint: free some space in "+dir+"/run, or") {
+		t.Errorf("%d %s", r.code, r.err)
+	}
+	free()
+	m.ok("start", "-a", "stuck")
+	m.ok("rm", "stuck")
+}
+
 // TestRescue: when the state directory has no byte left, what is in it can be brought
 // to safety, stopped and removed.
 func TestRescue(t *testing.T) {

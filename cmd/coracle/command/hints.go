@@ -182,6 +182,10 @@ func (s state) fullHint(err error) string {
 		return "free some space where the output goes: what is there is cut off"
 	case at && filepath.IsAbs(path.Path) && !s.ours(err):
 		return "free some space in " + filepath.Dir(path.Path)
+	case at:
+		if _, run, err := engine.Places(engine.Options(s)); err == nil && below(path.Path, run) {
+			return "free some space in " + run + ", or take another directory for what does not outlive a boot, with --run"
+		}
 	}
 	return "free some space, or keep the state elsewhere with --root; nothing half-done was kept"
 }
