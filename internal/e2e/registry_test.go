@@ -3,8 +3,11 @@ package e2e
 import (
 	"fmt"
 	network "net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +88,30 @@ func TestRegistryWords(t *testing.T) {
 	if r := m.try("inspect", "-s", "--type", "image", app+":1"); r.code != 0 || r.err != "WARNING: --size ignored for image\n" {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestImportURL: a tree from a server of the web, and what goes wrong there.
+func TestImportURL(t *testing.T) {
+	m := newMachine(t, "", "", os.Geteuid())
+	tree := tarOf(t, "hello")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/tree.tar", func(w http.ResponseWriter, r *http.Request) { w.Write(tree) })
+	mux.Handle("/moved", http.RedirectHandler("/tree.tar", http.StatusFound))
+	mux.HandleFunc("/cut", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(tree)))
+		w.Write(tree[:700])
+	})
+	s := httptest.NewServer(mux)
+	defer s.Close()
+	out := m.ok("import", s.URL+"/moved", "web:1")
+	if first, id, _ := strings.Cut(out, "\n"); first != "Downloading from "+s.URL+"/moved" || m.ok("images", "-q", "--no-trunc", "web:1") != id {
+		t.Errorf("%q", out)
+	}
+	m.is("Imported from "+s.URL+"/moved", "image", "inspect", "-f", "{{.Comment}}", "web:1")
+	m.fails(1, "failed to GET "+s.URL+"/none with status 404 Not Found", "import", s.URL+"/none", "none:1")
+	m.fails(1, "unexpected EOF", "import", s.URL+"/cut", "none:1")
+	m.fails(1, "connection refused", "import", "http://127.0.0.1:1/x", "none:1")
+	m.is("", "images", "-q", "none")
 }
 
 // TestRegistry hands the Debian tree through a registry from coracle to Docker and

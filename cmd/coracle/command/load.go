@@ -1,12 +1,15 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 
+	"coracle/engine"
 	"coracle/image"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +19,7 @@ func newImport(t *tool) *verb {
 	v := &verb{mixed: true, min: 1, max: 2}
 	v.Command = &cli.Command{
 		Usage:     "Import the contents from a tarball to create a filesystem image",
-		ArgsUsage: "file|- [REPOSITORY[:TAG]]",
+		ArgsUsage: "file|URL|- [REPOSITORY[:TAG]]",
 		Flags: []cli.Flag{
 			list("change", "c", "Apply Dockerfile instruction to the created image"),
 			text("message", "m", "Set commit message for imported image"),
@@ -29,14 +32,6 @@ func newImport(t *tool) *verb {
 
 func (t *tool) importImage(c *cli.Context) error {
 	source := c.Args().First()
-	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
-		return fmt.Errorf("import from a URL is not supported: %s", source)
-	}
-	r, err := t.archive(source, "-")
-	if err != nil {
-		return err
-	}
-	defer r.Close()
 	eng, err := t.engine(c.Context)
 	if err != nil {
 		return err
@@ -44,6 +39,15 @@ func (t *tool) importImage(c *cli.Context) error {
 	// An interrupted import takes back what it has written.
 	ctx, stop := interruptible(c.Context)
 	defer stop()
+	var r io.ReadCloser
+	if strings.HasPrefix(source, "http://") || strings.HasPrefix(source, "https://") {
+		r, source, err = t.webArchive(ctx, eng, source)
+	} else {
+		r, err = t.archive(source, "-")
+	}
+	if err != nil {
+		return err
+	}
 	message := c.String("message")
 	if message == "" {
 		message = "Imported from " + source
@@ -51,11 +55,44 @@ func (t *tool) importImage(c *cli.Context) error {
 	id, err := eng.Images().Import(ctx, r, image.ImportOptions{
 		Ref: c.Args().Get(1), Message: message, Changes: c.StringSlice("change"), Platform: c.String("platform"),
 	})
+	r.Close() // and its bar, before the ID
 	if err != nil {
 		return badArchive("import", source, err)
 	}
 	fmt.Fprintln(t.Out, id)
 	return nil
+}
+
+// webArchive opens a file of the web; said is its URL without a password.
+func (s Stdio) webArchive(ctx context.Context, eng *engine.Engine, source string) (r io.ReadCloser, said string, err error) {
+	at, err := url.Parse(source)
+	if err != nil {
+		return nil, source, err
+	}
+	client, err := eng.Fetch().Registry()
+	if err != nil {
+		return nil, source, err
+	}
+	said = at.Redacted()
+	show, done := display(s.Out, !s.outputIsTerminal())
+	body, err := client.Open(ctx, at, show)
+	if err != nil {
+		done()
+		return nil, said, err
+	}
+	fmt.Fprintln(s.Out, "Downloading from", said)
+	return &shown{body, done}, said, nil
+}
+
+// shown is a stream whose progress is on the terminal.
+type shown struct {
+	io.ReadCloser
+	done func()
+}
+
+func (s *shown) Close() error {
+	s.done()
+	return s.ReadCloser.Close()
 }
 
 func newLoad(t *tool) *verb {
