@@ -141,7 +141,7 @@ func TestRegistry(t *testing.T) {
 	for name, c := range map[string]struct {
 		backend string
 		uid     int
-	}{"best": {"", 0}, "last": {"isolation=chroot,rootfs=copy,limits=rlimits", 0}, "ordinary user": {"", ordinary}} {
+	}{"best": {"", 0}, "last": {"isolation=chroot,rootfs=copy,limits=rlimits", 0}, "ordinary user": {"isolation=userns", ordinary}} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "", c.backend, c.uid)
 			r := m.try("run", "--rm", net, theirs, "perl", "-e", "print 6*7")

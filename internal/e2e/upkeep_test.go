@@ -24,7 +24,7 @@ func TestUpkeep(t *testing.T) {
 	for name, c := range map[string]struct {
 		backend string
 		uid     int
-	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"", ordinary}} {
+	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"isolation=userns", ordinary}} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "", c.backend, c.uid)
 			m.ok("pull", "-q", ref)
@@ -143,7 +143,7 @@ func TestPullAndPrune(t *testing.T) {
 	for name, c := range map[string]struct {
 		backend string
 		uid     int
-	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"", ordinary}} {
+	}{"best": {"", 0}, "copy": {"rootfs=copy", 0}, "ordinary user": {"isolation=userns", ordinary}} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "", c.backend, c.uid)
 			var pulls, others sync.WaitGroup
