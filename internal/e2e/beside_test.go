@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"coracle/probe"
+	"coracle/probe/probetest"
 )
 
 // shell runs lines on the test's host, and fails the test when one does.
@@ -28,6 +31,7 @@ func shell(t *testing.T, lines string) string {
 // It returns a process that is there.
 func outside(t *testing.T) int {
 	t.Helper()
+	probetest.Need(t, probe.NSNetSetns) // to know when it is there, and to set it up
 	far := exec.Command("unshare", "-n", "sleep", "600")
 	if err := far.Start(); err != nil {
 		t.Fatal(err)
