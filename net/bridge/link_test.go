@@ -26,7 +26,7 @@ func TestOldKernel(t *testing.T) {
 	defer h.Close()
 	const name, port = "cr-old", "old0"
 	if err := bridgeIoctl(unix.SIOCBRADDBR, name); err != nil {
-		t.Skip("missing feature: bridge: ", err)
+		t.Skipf("missing feature: bridge: %v", err)
 	}
 	// What is there is taken as it is.
 	n := &network.Network{Interface: name}
@@ -38,7 +38,7 @@ func TestOldKernel(t *testing.T) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = port
 	if err := h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "old1"}); err != nil {
-		t.Skip("missing feature: veth: ", err)
+		t.Skipf("missing feature: veth: %v", err)
 	}
 	link, err := h.LinkByName(port)
 	if err != nil {

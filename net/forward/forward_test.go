@@ -210,7 +210,7 @@ func TestBackPressure(t *testing.T) {
 func TestIPv6(t *testing.T) {
 	l, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
-		t.Skip("missing feature: IPv6: ", err)
+		t.Skipf("missing feature: IPv6: %v", err)
 	}
 	l.Close()
 	at := listen(t, "[::1]:0", func(c *net.TCPConn) { io.Copy(c, c); c.Close() })
