@@ -249,24 +249,28 @@ func enterDirectly(t *testing.T, h Harness) {
 	}
 }
 
-// enterTrap: a container in which reading /etc/passwd never ends holds up nobody who
-// gives up.
+// enterTrap: a container in which reading a file never ends holds up nobody who gives
+// up.
 func enterTrap(t *testing.T, h Harness) {
 	probetest.Need(t, h.Enters...)
-	x, p := sleeper(t, h)
-	passwd := filepath.Join(x.spec.Root.Path, "etc/passwd")
-	if err := os.Remove(passwd); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(passwd, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer stop()
-	if q, err := h.Driver.Enter(ctx, x.target(p), x.entry(nil, "sleep", "60")); err == nil {
-		q.Signal(syscall.SIGKILL)
-		q.Wait()
-		t.Error("it was read")
+	for _, c := range []struct{ trap, run string }{{"etc/passwd", "sleep"}, {"bin/fifo", "fifo"}} {
+		x, p := sleeper(t, h)
+		trap := filepath.Join(x.spec.Root.Path, c.trap)
+		os.Remove(trap)
+		if err := syscall.Mkfifo(trap, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if q, err := h.Driver.Enter(ctx, x.target(p), x.entry(nil, c.run, "60")); err == nil {
+			q.Signal(syscall.SIGKILL)
+			q.Wait()
+			t.Errorf("%s was read", c.trap)
+		}
+		stop()
+		// Whoever still waits for it is let go, and starts nothing.
+		if f, err := os.OpenFile(trap, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/agent"
@@ -30,15 +31,26 @@ func Direct(ctx context.Context, p *Plan) (proc isolate.Process, ok bool) {
 	defer null.Close()
 	files := [3]int{stream(p.IO.Stdin, null, p.IO), stream(p.IO.Stdout, null, p.IO), stream(p.IO.Stderr, null, p.IO)}
 	made := newProcess()
+	// What the thread looks up in the container may never come (a FIFO), and a thread
+	// cannot be killed: who has this first decides.
+	var decided atomic.Bool
 	result := make(chan error, 1)
 	go sys.OnThread(func() {
-		err := made.become(p, files)
+		err := made.become(p, files, &decided)
 		result <- err
 		if err == nil {
 			made.wait()
 		}
 	})
-	if <-result != nil {
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+		if decided.CompareAndSwap(false, true) {
+			return nil, false
+		}
+		err = <-result
+	}
+	if err != nil {
 		return nil, false
 	}
 	made.start = StartTime(made.pid)
@@ -49,8 +61,9 @@ func Direct(ctx context.Context, p *Plan) (proc isolate.Process, ok bool) {
 // errOutside says that a child does not get into its control groups by itself.
 var errOutside = errors.New("no way into the control groups")
 
-// become makes the child; the thread is of no other use from then on.
-func (p *process) become(plan *Plan, files [3]int) error {
+// become makes the child, unless it was decided otherwise; the thread is of no other
+// use from then on.
+func (p *process) become(plan *Plan, files [3]int, decided *atomic.Bool) error {
 	var doors []int
 	if plan.Doors != nil {
 		var err error
@@ -81,6 +94,9 @@ func (p *process) become(plan *Plan, files [3]int) error {
 		if err := unix.Setns(fd, 0); err != nil {
 			return os.NewSyscallError("setns", err)
 		}
+	}
+	if !decided.CompareAndSwap(false, true) {
+		return context.Canceled
 	}
 	p.pid, err = script.Become()
 	return err

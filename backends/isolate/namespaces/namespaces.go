@@ -80,6 +80,9 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 			d.direct.Add(1)
 			return proc, nil
 		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
 	p.Fork.Unshare = unix.CLONE_NEWNS
 	p.Fork.Shield = true
