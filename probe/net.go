@@ -74,7 +74,8 @@ func (e *env) tun() Result {
 	if err != nil {
 		return tunResult(e, "open "+tunDevice, err)
 	}
-	defer unix.Close(fd)
+	// It waits for a lock of the kernel's that all who make interfaces take.
+	defer func() { go unix.Close(fd) }()
 	err = ioctl(fd, unix.TUNSETIFF, ifreqTap())
 	if err == nil {
 		// Taking the device down takes tens of milliseconds (the kernel waits
