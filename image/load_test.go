@@ -307,6 +307,8 @@ func FuzzLoad(f *testing.F) {
 	l := &ociTar{t: f}
 	d := l.image("amd64", string(tree(f, "f")), ocispec.MediaTypeImageLayer, nil)
 	f.Add(l.tar(d))
+	other := l.image("s390x", string(tree(f, "o")), ocispec.MediaTypeImageLayer, nil)
+	f.Add(l.tar(l.json(ocispec.MediaTypeImageIndex, map[string]any{"schemaVersion": 2, "manifests": []any{d, other}})))
 	f.Add(dockerArchive(f, []string{"a:1"}, tree(f, "f")))
 	f.Add(tree(f, "no"))
 	f.Add([]byte{0x1f, 0x8b, 8})

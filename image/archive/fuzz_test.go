@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"coracle/image/platform"
@@ -37,13 +38,21 @@ func FuzzManifest(f *testing.F) {
 	f.Add("index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:"}]}`, `{"manifests":null}`)
 	f.Add("index.json", `{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:`+hexOf(`{"manifests":[{}]}`)+`","size":18}]}`, `{"manifests":[{}]}`)
 	f.Add("repositories", `{"a":{"b":"c"}}`, "")
+	// An index of a build and of what is none.
+	one := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%d,"platform":{"os":"%%s","architecture":"amd64"}}`, hexOf(m), len(m))
+	index := `{"schemaVersion":2,"manifests":[` + fmt.Sprintf(one, "linux") + "," + fmt.Sprintf(one, "unknown") + `]}`
+	f.Add("index", "", index)
 	f.Fuzz(func(t *testing.T, name, body, manifest string) {
 		dir, err := os.MkdirTemp("", "fuzz")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		in := pack(c, config, l, layer, "blobs/sha256/"+hexOf(manifest), manifest, name, body)
+		if name == "index" { // one that leads to manifest, whatever became of that
+			name = "index.json"
+			body = fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:%s","size":%d}]}`, hexOf(manifest), len(manifest))
+		}
+		in := pack(c, config, l, layer, "blobs/sha256/"+hexOf(m), m, "blobs/sha256/"+hexOf(manifest), manifest, name, body)
 		a, err := Read(context.Background(), bytes.NewReader(in), dir, 1<<20)
 		if err != nil {
 			return
@@ -55,6 +64,9 @@ func FuzzManifest(f *testing.F) {
 		for _, i := range images {
 			if i.Config.Digest != "sha256:"+hexOf(config) && i.Config.Digest != "sha256:"+hexOf(manifest) && i.Config.Digest != "sha256:"+hexOf(body) {
 				t.Errorf("config %s", i.Config.Digest)
+			}
+			if x := i.Index; x != nil && (x.File.Digest != "sha256:"+hexOf(manifest) && x.File.Digest != "sha256:"+hexOf(body) || slices.Contains(x.Besides, nil)) {
+				t.Errorf("index %+v", x)
 			}
 			for _, l := range i.Layers {
 				if l.DiffID != l.File.Digest {

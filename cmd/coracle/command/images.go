@@ -20,8 +20,9 @@ import (
 func newImages(t *tool) *verb {
 	v := &verb{mixed: true, max: 1}
 	v.Command = &cli.Command{
-		Usage:     "List images",
-		ArgsUsage: "[REPOSITORY[:TAG]]",
+		Usage:       "List images",
+		ArgsUsage:   "[REPOSITORY[:TAG]]",
+		Description: "Sizes are those of the layers as they are kept, which may be compressed.",
 		Flags: []cli.Flag{
 			toggle("all", "a", "Show all images (default hides intermediate images)"),
 			toggle("digests", "", "Show digests"),
