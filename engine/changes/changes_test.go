@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"coracle/internal/sys"
 
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
 )
@@ -326,5 +328,26 @@ func TestCompare(t *testing.T) {
 	}
 	if want := "C/forged D/gone A/new A/new/in C/sub C/sub/deep C/touched "; got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// TestEntrypointTakesCommand: Docker's way of putting changes and a container together.
+func TestEntrypointTakesCommand(t *testing.T) {
+	for _, c := range []struct{ lines, entrypoint, cmd string }{
+		{"", "[old]", "[arg]"},
+		{`CMD ["new"]`, "[old]", "[new]"},
+		{`ENTRYPOINT ["e"]`, "[e]", "[]"},
+		{"CMD [\"new\"]\nENTRYPOINT [\"e\"]", "[e]", "[new]"},
+		{"ENTRYPOINT []", "[]", "[arg]"},
+		{"CMD []", "[old]", "[arg]"},
+	} {
+		config := dockerspec.DockerOCIImageConfig{}
+		config.Entrypoint, config.Cmd = []string{"old"}, []string{"arg"}
+		if err := changed(&config, strings.FieldsFunc(c.lines, func(r rune) bool { return r == '\n' })); err != nil {
+			t.Error(err)
+		}
+		if e, cmd := fmt.Sprint(config.Entrypoint), fmt.Sprint(config.Cmd); e != c.entrypoint || cmd != c.cmd {
+			t.Errorf("%q: %s %s", c.lines, e, cmd)
+		}
 	}
 }

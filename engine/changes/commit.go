@@ -35,10 +35,8 @@ func (f *Files) Commit(ctx context.Context, opt CommitOptions) (string, error) {
 	}
 	config := img.Config
 	config.Config = imageConfig(c.Config)
-	for _, line := range opt.Changes {
-		if err := change.Apply(&config.Config, line); err != nil {
-			return "", &engine.Error{Kind: engine.Invalid, Err: err}
-		}
+	if err := changed(&config.Config, opt.Changes); err != nil {
+		return "", &engine.Error{Kind: engine.Invalid, Err: err}
 	}
 	layer, empty, err := f.layer(ctx, opt.Pause)
 	if err != nil {
@@ -59,6 +57,28 @@ func (f *Files) Commit(ctx context.Context, opt CommitOptions) (string, error) {
 		refs = []string{opt.Ref}
 	}
 	return f.held.Store.PutImage(ctx, config, layers, refs)
+}
+
+// changed applies lines to what an image keeps of a container. As with Docker, the
+// command is not that of another entry point: a new one comes without it.
+func changed(c *dockerspec.DockerOCIImageConfig, lines []string) error {
+	entrypoint, cmd := c.Entrypoint, c.Cmd
+	c.Entrypoint, c.Cmd = nil, nil
+	for _, line := range lines {
+		if err := change.Apply(c, line); err != nil {
+			return err
+		}
+	}
+	if len(c.Entrypoint) > 0 {
+		return nil
+	}
+	if len(c.Cmd) == 0 {
+		c.Cmd = cmd
+	}
+	if c.Entrypoint == nil {
+		c.Entrypoint = entrypoint
+	}
+	return nil
 }
 
 // layer stores the changes; empty: there are none.

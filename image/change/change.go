@@ -13,6 +13,7 @@ import (
 	"time"
 
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/moby/sys/signal"
 )
 
 // ErrInvalid is for an instruction that cannot be applied.
@@ -55,7 +56,7 @@ func apply(c *dockerspec.DockerOCIImageConfig, verb, rest string) error {
 	case "HEALTHCHECK":
 		return health(c, rest)
 	case "ONBUILD":
-		c.OnBuild = append(c.OnBuild, rest)
+		return onBuild(c, rest)
 	case "USER", "WORKDIR", "STOPSIGNAL":
 		return word(c, verb, rest)
 	default:
@@ -107,6 +108,9 @@ func word(c *dockerspec.DockerOCIImageConfig, verb, rest string) error {
 	case "USER":
 		c.User = w
 	case "STOPSIGNAL":
+		if _, err := signal.ParseSignal(w); err != nil {
+			return err
+		}
 		c.StopSignal = w
 	case "WORKDIR":
 		if !path.IsAbs(w) {
@@ -114,6 +118,17 @@ func word(c *dockerspec.DockerOCIImageConfig, verb, rest string) error {
 		}
 		c.WorkingDir = path.Clean(w)
 	}
+	return nil
+}
+
+func onBuild(c *dockerspec.DockerOCIImageConfig, rest string) error {
+	switch verb := strings.ToUpper(strings.Fields(rest)[0]); verb {
+	case "ONBUILD":
+		return errors.New("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+	case "FROM", "MAINTAINER":
+		return fmt.Errorf("%s isn't allowed as an ONBUILD trigger", verb)
+	}
+	c.OnBuild = append(c.OnBuild, rest)
 	return nil
 }
 

@@ -41,7 +41,8 @@ func TestApply(t *testing.T) {
 
 func TestApplyRefuses(t *testing.T) {
 	for _, l := range []string{"", "RUN x", "FROM x", "ENV", "ENV A", "ENV A=1 B", "ENV =x", "EXPOSE x", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 1/icmp",
-		"LABEL a='b", "HEALTHCHECK", "HEALTHCHECK x", "HEALTHCHECK CMD", "HEALTHCHECK --interval=x CMD y", "HEALTHCHECK --retries=-1 CMD y", "USER ${A", "VOLUME"} {
+		"LABEL a='b", "HEALTHCHECK", "HEALTHCHECK x", "HEALTHCHECK CMD", "HEALTHCHECK --interval=x CMD y", "HEALTHCHECK --retries=-1 CMD y", "USER ${A", "VOLUME",
+		"STOPSIGNAL BOGUS", "ONBUILD ONBUILD RUN x", "ONBUILD from x", "onbuild maintainer x"} {
 		var c dockerspec.DockerOCIImageConfig
 		if err := Apply(&c, l); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%q: %v", l, err)
