@@ -117,7 +117,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	for _, ep := range s.Endpoints {
 		not = append(not, asked(ep)...)
 	}
-	w := &wiring{d: d, s: s, moved: map[listen.Socket]uint16{}}
+	w := &wiring{d: d, s: s, moved: map[listen.Socket]uint16{}, refused: map[place]bool{}}
 	for _, ep := range s.Endpoints {
 		for _, r := range ep.Ports {
 			w.moved[listen.On(r.Proto, r.Port)] = r.At.Port()
@@ -137,6 +137,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	if err := w.publish(here); err != nil {
 		return nil, nil, err
 	}
+	not = append(not, w.barred()...)
 	w.begin()
 	return w, not, nil
 }

@@ -58,7 +58,7 @@ type wiring struct {
 }
 
 func (w *wiring) begin() {
-	w.carried, w.refused = map[place]bool{}, map[place]bool{}
+	w.carried = map[place]bool{}
 	w.began, w.stop, w.done = time.Now(), make(chan struct{}), make(chan struct{})
 	go w.follow()
 }
@@ -214,6 +214,29 @@ func (w *wiring) take(p place) {
 		err = errors.New("another program listens on that port of all addresses")
 	}
 	w.s.Warn(fmt.Sprintf("port %d/%s of container %s is not found at %s: %v", p.real, p.proto, w.s.Container, p.at, err))
+}
+
+// barred says which declared ports can never be carried, because they are root's: tried
+// before the start, as later nobody may be there to be told.
+func (w *wiring) barred() (not []network.Cannot) {
+	for _, p := range w.places() {
+		if p.at.Port() >= 1024 || w.refused[p] {
+			continue
+		}
+		_, r, err := forward.Reserve([]network.Publish{{Proto: p.proto, HostIP: p.at.Addr(), Host: p.at.Port(), Port: p.real, Count: 1}})
+		if err == nil {
+			r.Close()
+		}
+		if !errors.Is(err, unix.EACCES) {
+			continue
+		}
+		w.refused[p] = true
+		not = append(not, network.Cannot{
+			What: fmt.Sprintf("port %d/%s", p.at.Port(), p.proto),
+			Why:  fmt.Sprintf("others do not find it at %s, because it is root's (net.ipv4.ip_unprivileged_port_start): declare a port from 1024 on", p.at),
+		})
+	}
+	return not
 }
 
 func (w *wiring) leave(p place) {
