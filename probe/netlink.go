@@ -164,7 +164,8 @@ func findAttr(body []byte, kind uint16) []byte {
 }
 
 // nftables makes a table with a chain that translates addresses, in one batch,
-// as wiring does.
+// as wiring does, and in it a rule with what no network can do without. What is sent
+// to the host's own addresses (fib, since 4.10) it can find out otherwise.
 func (e *env) nftables() Result {
 	t := trial{f: NFTables, what: "netlink to nf_tables", cap: capNetAdmin, mend: "modprobe nf_tables, or a kernel of 3.13 or newer with CONFIG_NF_TABLES"}
 	n, err := dialNetlink(unix.NETLINK_NETFILTER)
@@ -193,6 +194,16 @@ func (e *env) nftables() Result {
 		chain = attr(chain, unix.NFTA_CHAIN_HOOK|unix.NLA_F_NESTED, hook)
 		chain = attr(chain, unix.NFTA_CHAIN_TYPE, text("nat"))
 		err = ask(unix.NFT_MSG_NEWCHAIN, chain)
+	}
+	if err == nil {
+		t.what, t.mend = "add a rule with ct and masquerade by nf_tables", "modprobe nft_ct nft_masq, or a kernel of 3.18 or newer with CONFIG_NFT_CT and CONFIG_NFT_MASQ"
+		state := attr(nil, unix.NFTA_CT_DREG|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint32(nil, unix.NFT_REG_1))
+		state = attr(state, unix.NFTA_CT_KEY|unix.NLA_F_NET_BYTEORDER, binary.BigEndian.AppendUint32(nil, unix.NFT_CT_STATE))
+		ct := attr(attr(nil, unix.NFTA_EXPR_NAME, text("ct")), unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED, state)
+		exprs := attr(nil, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, ct)
+		exprs = attr(exprs, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, attr(nil, unix.NFTA_EXPR_NAME, text("masq")))
+		rule := attr(attr(nil, unix.NFTA_RULE_TABLE, text("coracle")), unix.NFTA_RULE_CHAIN, text("nat"))
+		err = ask(unix.NFT_MSG_NEWRULE, attr(rule, unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, exprs))
 	}
 	return t.result(e, err)
 }

@@ -2,6 +2,7 @@ package nat
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables/expr"
@@ -98,13 +99,30 @@ func portRange(first, count uint16) []expr.Any {
 	}
 }
 
-// local matches what is sent to one of the host's own addresses.
-func local() []expr.Any {
-	return []expr.Any{
+// local matches what is sent to one of the host's own addresses, by its routes: since
+// Linux 4.10, where the module nft_fib_ipv4 or nft_fib_ipv6 is.
+func local(bool) [][]expr.Any {
+	return [][]expr.Any{{
 		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: native32(typeLocal)},
-	}
+	}}
 }
+
+// known is local for a kernel without that: the addresses that the host has now. What
+// comes to later ones is carried by the monitor's sockets.
+func known(v6 bool) (out [][]expr.Any) {
+	list, _ := net.InterfaceAddrs()
+	for _, a := range list {
+		p, err := netip.ParsePrefix(a.String())
+		if at := p.Addr(); err == nil && at.Is6() == v6 && !at.IsLoopback() && !at.IsLinkLocalUnicast() && len(out) < mostKnown {
+			out = append(out, address(netip.PrefixFrom(at, at.BitLen()), false))
+		}
+	}
+	return out
+}
+
+// mostKnown bounds the rules of a port.
+const mostKnown = 64
 
 func notLoopback(v6 bool) []expr.Any {
 	if v6 {

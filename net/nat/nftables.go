@@ -181,6 +181,15 @@ func has(name string) bool {
 
 // PutContainer makes the container's table of ports in each family.
 func (NFTables) PutContainer(c *Container) error {
+	err := putPorts(c, local)
+	if errors.Is(err, unix.ENOENT) {
+		err = putPorts(c, known) // no such expression
+	}
+	return err
+}
+
+// putPorts makes the tables; own says what is sent to the host's own addresses.
+func putPorts(c *Container, own func(v6 bool) [][]expr.Any) error {
 	return put(func(b *batch, replace bool) error {
 		for family, v6 := range map[nftables.TableFamily]bool{nftables.TableFamilyIPv4: false, nftables.TableFamilyIPv6: true} {
 			var ports []Port
@@ -192,7 +201,7 @@ func (NFTables) PutContainer(c *Container) error {
 			if len(ports) == 0 {
 				continue
 			}
-			if err := b.ports(b.table(family, containerTable(c.ID), replace), v6, ports); err != nil {
+			if err := b.ports(b.table(family, containerTable(c.ID), replace), own(v6), v6, ports); err != nil {
 				return err
 			}
 		}
@@ -200,7 +209,7 @@ func (NFTables) PutContainer(c *Container) error {
 	})
 }
 
-func (b *batch) ports(t *nftables.Table, v6 bool, ports []Port) error {
+func (b *batch) ports(t *nftables.Table, own [][]expr.Any, v6 bool, ports []Port) error {
 	pre := b.chain(t, "prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest)
 	out := b.chain(t, "output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest)
 	for i, p := range ports {
@@ -215,9 +224,11 @@ func (b *batch) ports(t *nftables.Table, v6 bool, ports []Port) error {
 			out(at, port, to)
 			continue
 		}
-		pre(local(), port, to)
-		// 127.0.0.1 cannot leave the host: the monitor's own socket serves it.
-		out(notLoopback(v6), local(), port, to)
+		for _, at := range own {
+			pre(at, port, to)
+			// 127.0.0.1 cannot leave the host: the monitor's own socket serves it.
+			out(notLoopback(v6), at, port, to)
+		}
 	}
 	return nil
 }
