@@ -56,7 +56,12 @@ type Layer struct {
 type Loaded struct {
 	ID   string
 	Refs []string // familiar names; empty for an untagged image
+	// Bereft are images that had one of Refs until now.
+	Bereft []Bereft
 }
+
+// Bereft is an image that lost a name to another.
+type Bereft struct{ Ref, ID string }
 
 // ImportOptions are those of `docker import`.
 type ImportOptions struct {

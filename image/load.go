@@ -64,10 +64,28 @@ func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loade
 	if err := ctx.Err(); err != nil {
 		return nil, loadError(err)
 	}
+	if idx, err := s.readIndex(); err == nil {
+		for i, a := range in {
+			out[i].Bereft = s.bereft(idx, a)
+		}
+	}
 	if err := s.commit(blobs, in); err != nil {
 		return nil, loadError(err)
 	}
 	return out, nil
+}
+
+// bereft are the images that will lose a name to another.
+func (s *layout) bereft(idx *ocispec.Index, a arrival) []Bereft {
+	var out []Bereft
+	for _, n := range a.names {
+		if found, err := s.find(idx, n.String()); err == nil {
+			if id := s.entryID(found[0]); id != "" && id != a.id {
+				out = append(out, Bereft{Ref: n.Familiar(), ID: id})
+			}
+		}
+	}
+	return out
 }
 
 // most is what a file of an archive may unpack to; 0: there is no limit.

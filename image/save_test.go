@@ -61,11 +61,11 @@ func TestSave(t *testing.T) {
 		refs []string
 		want []Loaded
 	}{
-		{"a tag", []string{"me/app:2"}, []Loaded{{one, []string{"me/app:2"}}}},
-		{"a repository", []string{"me/app"}, []Loaded{{one, []string{"me/app:1", "me/app:2"}}}},
-		{"an ID", []string{one[7:20]}, []Loaded{{one, nil}}},
-		{"twice", []string{"me/app:1", one, "me/app:1"}, []Loaded{{one, []string{"me/app:1"}}}},
-		{"two", []string{"localhost:5000/other", "me/app:1"}, []Loaded{{two, []string{"localhost:5000/other:latest"}}, {one, []string{"me/app:1"}}}},
+		{"a tag", []string{"me/app:2"}, []Loaded{{one, []string{"me/app:2"}, nil}}},
+		{"a repository", []string{"me/app"}, []Loaded{{one, []string{"me/app:1", "me/app:2"}, nil}}},
+		{"an ID", []string{one[7:20]}, []Loaded{{one, nil, nil}}},
+		{"twice", []string{"me/app:1", one, "me/app:1"}, []Loaded{{one, []string{"me/app:1"}, nil}}},
+		{"two", []string{"localhost:5000/other", "me/app:1"}, []Loaded{{two, []string{"localhost:5000/other:latest"}, nil}, {one, []string{"me/app:1"}, nil}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := saved(t, s, SaveOptions{}, c.refs...)

@@ -138,6 +138,9 @@ func (t *tool) load(c *cli.Context) error {
 		return badArchive("load", source, err)
 	}
 	for _, l := range loaded {
+		for _, b := range l.Bereft {
+			fmt.Fprintf(t.Out, "The image %s already exists, renaming the old one with ID %s to empty string\n", b.Ref, b.ID)
+		}
 		if len(l.Refs) == 0 {
 			fmt.Fprintf(t.Out, "Loaded image ID: %s\n", l.ID)
 		}
