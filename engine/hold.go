@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 
+	"coracle/engine/events"
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/stream"
@@ -17,6 +18,7 @@ type Held struct {
 	Machine *machine.Machine
 	Store   *image.Store
 	lock    *record.Lock
+	e       *Engine
 }
 
 // Hold finds a container for work on its files.
@@ -38,11 +40,17 @@ func Hold(ctx context.Context, e *Engine, ref string) (*Held, error) {
 	if s.Running && !c.Alive() {
 		s.Running = false
 	}
-	return &Held{c, s, e.mach, e.images, lock}, nil
+	return &Held{c, s, e.mach, e.images, lock, e}, nil
 }
 
 // Release lets the container go.
 func (h *Held) Release() { h.lock.Release() }
+
+// Tell writes an event of the container: more are attributes, pairs of a name and a value.
+func (h *Held) Tell(what events.Action, more ...string) { happened(h.e, h.Container, what, more...) }
+
+// TellImage writes an event of an image.
+func (h *Held) TellImage(what events.Action, id, name string) { toldImage(h.e, what, id, name) }
 
 // Pause has the monitor pause the container until resume is called, or this process
 // is killed. A container that is paused already stays so: resume is nil then.

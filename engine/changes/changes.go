@@ -110,7 +110,9 @@ func (f *Files) Export(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.do(ctx, j, nil, out)
+	if _, err = f.do(ctx, j, nil, out); err == nil {
+		f.held.Tell("export")
+	}
 	return err
 }
 
@@ -133,7 +135,9 @@ func (f *Files) Get(ctx context.Context, path string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.do(ctx, j, nil, out)
+	if _, err = f.do(ctx, j, nil, out); err == nil {
+		f.held.Tell("archive-path")
+	}
 	return f.noFile(path, err)
 }
 
@@ -158,9 +162,10 @@ func (f *Files) Put(ctx context.Context, path string, in io.Reader, archive bool
 		}
 	}
 	if err = f.noFile(path, err); err != nil {
-		err = &InsideError{err}
+		return &InsideError{err}
 	}
-	return err
+	f.held.Tell("extract-to-dir")
+	return nil
 }
 
 func (f *Files) noFile(path string, err error) error {

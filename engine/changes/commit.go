@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"coracle/engine"
+	"coracle/engine/fetch"
 	"coracle/image"
 	"coracle/image/change"
 
@@ -56,7 +57,21 @@ func (f *Files) Commit(ctx context.Context, opt CommitOptions) (string, error) {
 	if opt.Ref != "" {
 		refs = []string{opt.Ref}
 	}
-	return f.held.Store.PutImage(ctx, config, layers, refs)
+	id, err := f.held.Store.PutImage(ctx, config, layers, refs)
+	if err == nil {
+		f.committed(id, opt)
+	}
+	return id, err
+}
+
+// committed tells of it as Docker does.
+func (f *Files) committed(id string, opt CommitOptions) {
+	ref := opt.Ref
+	if ref != "" {
+		ref = fetch.Familiar(ref)
+		f.held.TellImage("tag", id, ref)
+	}
+	f.held.Tell("commit", "comment", opt.Message, "imageID", id, "imageRef", ref)
 }
 
 // changed applies lines to what an image keeps of a container. As with Docker, the

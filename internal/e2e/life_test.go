@@ -107,6 +107,15 @@ func TestEvents(t *testing.T) {
 		"container create", "container attach", "container start", "container die", "container destroy",
 	}, "\n")
 	m.is(want, "events", "--since", "10m", "--until", "0s", "--format", "{{.Type}} {{.Action}}", "--filter", "type=image", "--filter", "type=volume", "--filter", "type=container")
+	m.ok("create", "--name", "files", net, "box", "true")
+	m.ok("cp", "files:/etc/passwd", m.dir+"/passwd")
+	m.ok("cp", m.dir+"/passwd", "files:/tmp")
+	m.ok("export", "-o", m.dir+"/files.tar", "files")
+	id := m.ok("commit", "-m", "why", "files", "made:1")
+	m.ok("rm", "files")
+	m.is("create\narchive-path\nextract-to-dir\nexport\ncommit why "+id+" made:1\ndestroy", "events", "--since", "10m", "--until", "0s", "--filter", "container=files",
+		"--format", `{{.Action}}{{with .Actor.Attributes.imageID}} {{$.Actor.Attributes.comment}} {{.}} {{$.Actor.Attributes.imageRef}}{{end}}`)
+	m.ok("rmi", "made:1")
 	m.ok("run", "--rm", "--name", "keeps", "-v", "store:/store:ro", net, "box", "true")
 	m.is("create\nmount /store local false\nunmount", "events", "--since", "10m", "--until", "0s", "--filter", "volume=store", "--format",
 		`{{.Action}}{{with .Actor.Attributes.destination}} {{.}} {{index $.Actor.Attributes "driver"}} {{index $.Actor.Attributes "read/write"}}{{end}}`)
