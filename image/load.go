@@ -66,7 +66,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loade
 	}
 	if idx, err := s.readIndex(); err == nil {
 		for i, a := range in {
-			out[i].Bereft = s.bereft(idx, a)
+			out[i].Bereft = bereft(&s.layout, idx, a)
 		}
 	}
 	if err := s.commit(blobs, in); err != nil {
@@ -76,7 +76,7 @@ func (s *Store) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Loade
 }
 
 // bereft are the images that will lose a name to another.
-func (s *layout) bereft(idx *ocispec.Index, a arrival) []Bereft {
+func bereft(s *layout, idx *ocispec.Index, a arrival) []Bereft {
 	var out []Bereft
 	for _, n := range a.names {
 		if found, err := s.find(idx, n.String()); err == nil {
