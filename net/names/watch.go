@@ -60,9 +60,11 @@ func (w *watch) close() {
 	w.once.Do(func() {
 		close(w.done)
 		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.file != nil {
-			w.file.Close()
+		file := w.file
+		w.mu.Unlock()
+		// Without the lock: Close waits for who is reading, and that one takes it.
+		if file != nil {
+			file.Close()
 		}
 	})
 }
