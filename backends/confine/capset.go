@@ -81,8 +81,8 @@ func AddCaps(s *sys.Script, c *specs.LinuxCapabilities) error {
 		return err
 	}
 	s.Must(unix.SYS_CAPSET,
-		s.Half([]uint32{hdr.Version, uint32(hdr.Pid)}),
-		s.Half([]uint32{
+		sys.Array(s, []uint32{hdr.Version, uint32(hdr.Pid)}),
+		sys.Array(s, []uint32{
 			data[0].Effective, data[0].Permitted, data[0].Inheritable,
 			data[1].Effective, data[1].Permitted, data[1].Inheritable,
 		}))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"coracle/internal/sys"
 
@@ -27,14 +26,21 @@ func LoadFilter(prog []byte) error {
 	if len(prog) == 0 {
 		return nil
 	}
-	if err := wellFormed(prog); err != nil {
+	var s sys.Script
+	if err := AddFilter(&s, prog); err != nil {
 		return err
 	}
-	var s sys.Script
-	fprog := s.Fprog(prog)
-	err := seccompSet(fprog)
-	runtime.KeepAlive(&s)
-	return err
+	a := s.Here()
+	bySeccomp, byPrctl := a[len(a)-2].Errno, a[len(a)-1].Errno
+	switch {
+	case byPrctl == 0:
+		return nil
+	case bySeccomp != unix.ENOSYS:
+		return fmt.Errorf("load seccomp filter: %w", os.NewSyscallError("seccomp", bySeccomp))
+	case byPrctl == unix.EINVAL:
+		return fmt.Errorf("load seccomp filter: %w: %w", ErrNoFilter, os.NewSyscallError("prctl", byPrctl))
+	}
+	return fmt.Errorf("load seccomp filter: %w", os.NewSyscallError("prctl", byPrctl))
 }
 
 func wellFormed(prog []byte) error {
@@ -44,7 +50,10 @@ func wellFormed(prog []byte) error {
 	return nil
 }
 
-// AddFilter appends to s what [LoadFilter] does.
+// AddFilter appends to s what [LoadFilter] does. It prefers seccomp(2), which can
+// leave speculative store bypass alone (since 4.17): what runc asks for by default,
+// since the mitigation that a filter otherwise brings on kernels before 5.16 costs
+// more than the filter.
 func AddFilter(s *sys.Script, prog []byte) error {
 	if len(prog) == 0 {
 		return nil
@@ -64,35 +73,4 @@ func AddFilter(s *sys.Script, prog []byte) error {
 		Unless: uint8(s.Add(second) + 1), Must: true,
 	})
 	return nil
-}
-
-// seccompSet prefers seccomp(2), which can leave speculative store bypass
-// alone: what runc asks for by default, since the mitigation that a filter
-// otherwise brings on kernels before 5.16 costs more than the filter.
-func seccompSet(fprog uintptr) error {
-	for _, flag := range []uintptr{unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, 0} {
-		_, _, e := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flag, fprog)
-		switch {
-		case e == 0:
-			return nil
-		case e == unix.EINVAL && flag != 0:
-			continue // before 4.17: no such flag
-		case e == unix.ENOSYS:
-			return prctlSet(fprog)
-		default:
-			return fmt.Errorf("load seccomp filter: %w", os.NewSyscallError("seccomp", e))
-		}
-	}
-	return nil
-}
-
-func prctlSet(fprog uintptr) error {
-	_, _, e := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, fprog, 0, 0, 0)
-	switch e {
-	case 0:
-		return nil
-	case unix.EINVAL:
-		return fmt.Errorf("load seccomp filter: %w: %w", ErrNoFilter, os.NewSyscallError("prctl", e))
-	}
-	return fmt.Errorf("load seccomp filter: %w", os.NewSyscallError("prctl", e))
 }

@@ -294,7 +294,7 @@ func (j *job) writable(dest string) error {
 		refused = errRootReadonly
 	}
 	for _, b := range j.Binds {
-		if within(dest, b.To) && len(b.To) > len(volume) {
+		if Within(dest, b.To) && len(b.To) > len(volume) {
 			volume, refused = b.To, nil
 			if b.ReadOnly {
 				refused = errVolumeReadonly
@@ -304,7 +304,8 @@ func (j *job) writable(dest string) error {
 	return refused
 }
 
-func within(p, dir string) bool {
+// Within tells whether a clean path is dir or something in it.
+func Within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }
 

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"coracle/internal/sys"
-
-	"golang.org/x/sys/unix"
 )
 
 // route asks the routing table of From's namespace for the way to at.
@@ -144,12 +142,8 @@ func dialFrom(ctx context.Context, pid int, proto string, to netip.AddrPort) err
 		return &notTried{err}
 	}
 	defer f.Close()
-	sys.OnThread(func() {
-		if e := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); e != nil {
-			err = &notTried{fmt.Errorf("join the network namespace of %d: %w", pid, e)}
-			return
-		}
-		err = dial()
-	})
+	if e := sys.InNetwork(f, func() { err = dial() }); e != nil {
+		return &notTried{fmt.Errorf("join the network namespace of %d: %w", pid, e)}
+	}
 	return err
 }

@@ -12,7 +12,6 @@ import (
 	"coracle/internal/sys"
 
 	"golang.org/x/net/dns/dnsmessage"
-	"golang.org/x/sys/unix"
 )
 
 // follow measures how long after a container has started or ended another one still
@@ -112,11 +111,9 @@ func dialIn(path, to string) (c net.Conn, err error) {
 		return nil, err
 	}
 	defer ns.Close()
-	sys.OnThread(func() {
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
-			c, err = net.Dial("udp", to)
-		}
-	})
+	if e := sys.InNetwork(ns, func() { c, err = net.Dial("udp", to) }); e != nil {
+		return nil, e
+	}
 	return c, err
 }
 

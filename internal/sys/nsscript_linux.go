@@ -85,8 +85,13 @@ func (s *Script) Str(text string) uintptr {
 
 // Mem is the address of b, which the child reads and writes in its own copy.
 func (s *Script) Mem(b []byte) uintptr {
-	s.keep = append(s.keep, b)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return Array(s, b)
+}
+
+// Array is the address of list, numbers as the kernel has them, for the child.
+func Array[T byte | uint32 | uintptr](s *Script, list []T) uintptr {
+	s.keep = append(s.keep, list)
+	return uintptr(unsafe.Pointer(unsafe.SliceData(list)))
 }
 
 // Write appends what opens file, writes text and closes it, and returns the

@@ -12,29 +12,13 @@ import (
 
 // What follows is of scripts that end in another program.
 
-// words is the address of a copy of list, numbers in the machine's own size.
-func (s *Script) words(list []uintptr) uintptr {
-	s.keep = append(s.keep, list)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(list)))
-}
-
-// Half is the address of a copy of list, numbers of 32 bits.
-func (s *Script) Half(list []uint32) uintptr {
-	if len(list) == 0 {
-		return 0
-	}
-	list = append([]uint32(nil), list...)
-	s.keep = append(s.keep, list)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(list)))
-}
-
 // strs is the address of a list of strings as execve(2) takes it.
 func (s *Script) strs(list []string) uintptr {
 	all := make([]uintptr, 0, len(list)+1)
 	for _, text := range list {
 		all = append(all, s.Str(text))
 	}
-	return s.words(append(all, 0))
+	return Array(s, append(all, 0))
 }
 
 // Fprog is the address of a struct sock_fprog of prog, an array of struct
@@ -65,13 +49,13 @@ func (s *Script) Setrlimit(resource int, soft, hard uint64) {
 	lim := &unix.Rlimit{Cur: soft, Max: hard}
 	s.keep = append(s.keep, lim)
 	now := s.Do(unix.SYS_PRLIMIT64, 0, uintptr(resource), uintptr(unsafe.Pointer(lim)))
-	old := s.words([]uintptr{oldLimit(soft), oldLimit(hard)})
+	old := Array(s, []uintptr{oldLimit(soft), oldLimit(hard)})
 	s.Add(Call{Nr: unix.SYS_SETRLIMIT, Args: [6]uintptr{uintptr(resource), old}, Unless: uint8(now + 1), Must: true})
 }
 
 // SetIDs appends the change to a user, a group and supplementary groups.
 func (s *Script) SetIDs(uid, gid int, groups []uint32) {
-	s.Must(sysSetgroups, uintptr(len(groups)), s.Half(groups))
+	s.Must(sysSetgroups, uintptr(len(groups)), Array(s, groups))
 	s.Must(sysSetresgid, uintptr(gid), uintptr(gid), uintptr(gid))
 	s.Must(sysSetresuid, uintptr(uid), uintptr(uid), uintptr(uid))
 }
@@ -80,11 +64,11 @@ func (s *Script) SetIDs(uid, gid int, groups []uint32) {
 // none: from then on no handler of ours, which belongs to a program of many
 // threads, can run in the child.
 func (s *Script) DefaultSignals() {
-	action := s.words(make([]uintptr, sigactionWords))
+	action := Array(s, make([]uintptr, sigactionWords))
 	for sig := uintptr(1); sig <= 64; sig++ {
 		s.Do(unix.SYS_RT_SIGACTION, sig, action, 0, sigsetSize) // EINVAL for SIGKILL and SIGSTOP
 	}
-	s.Must(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, s.words(make([]uintptr, sigsetSize/unsafe.Sizeof(uintptr(0)))), 0, sigsetSize)
+	s.Must(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, Array(s, make([]uintptr, sigsetSize/unsafe.Sizeof(uintptr(0)))), 0, sigsetSize)
 }
 
 // DieWithParent appends what has the kernel send sig to the child when the thread

@@ -29,6 +29,17 @@ func OnThread(f func()) {
 	<-done
 }
 
+// InNetwork runs f by such a thread in the network namespace ns. An error is that of
+// joining it; f has not run then.
+func InNetwork(ns *os.File, f func()) (err error) {
+	OnThread(func() {
+		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
+			f()
+		}
+	})
+	return err
+}
+
 // The calls below change the calling thread only, where those of package
 // syscall change all threads. The second stage executes the program from that
 // thread, which keeps what the thread has.

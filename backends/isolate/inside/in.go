@@ -28,13 +28,9 @@ func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
 	defer ns.Close()
 	var names []string
 	var fds []int
-	sys.OnThread(func() {
-		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("join network namespace: %w", err)
-			return
-		}
-		names, fds, err = Do(n)
-	})
+	if e := sys.InNetwork(ns, func() { names, fds, err = Do(n) }); e != nil {
+		return nil, fmt.Errorf("join network namespace: %w", e)
+	}
 	if err != nil {
 		return nil, err
 	}

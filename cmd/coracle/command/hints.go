@@ -183,7 +183,7 @@ func (s state) fullHint(err error) string {
 	case at && filepath.IsAbs(path.Path) && !s.ours(err):
 		return "free some space in " + filepath.Dir(path.Path)
 	case at:
-		if _, run, err := engine.Places(engine.Options(s)); err == nil && below(path.Path, run) {
+		if _, run, err := engine.Places(engine.Options(s)); err == nil && changes.Within(path.Path, run) {
 			return "free some space in " + run + ", or take another directory for what does not outlive a boot, with --run"
 		}
 	}
@@ -202,14 +202,9 @@ func (s state) ours(err error) bool {
 		return true
 	}
 	for _, dir := range [...]string{root, run} {
-		if below(path.Path, dir) || below(dir, path.Path) {
+		if changes.Within(path.Path, dir) || changes.Within(dir, path.Path) {
 			return true
 		}
 	}
 	return false
-}
-
-// below tells whether a path is dir or something in it.
-func below(path, dir string) bool {
-	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }

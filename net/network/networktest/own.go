@@ -73,18 +73,14 @@ func Outside(f func() error) error {
 	if _, err := os.Stat("/proc/self/ns/net"); errors.Is(err, os.ErrNotExist) {
 		return f()
 	}
-	var err error
-	sys.OnThread(func() {
-		var fd int
-		if fd, err = unix.Open(outer, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-			err = &os.PathError{Op: "open", Path: outer, Err: err}
-			return
-		}
-		defer unix.Close(fd)
-		if err = os.NewSyscallError("setns", unix.Setns(fd, unix.CLONE_NEWNET)); err == nil {
-			err = f()
-		}
-	})
+	ns, err := os.Open(outer)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if e := sys.InNetwork(ns, func() { err = f() }); e != nil {
+		return os.NewSyscallError("setns", e)
+	}
 	return err
 }
 
