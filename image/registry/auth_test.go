@@ -200,10 +200,31 @@ esac`
 	if _, err := newPlace(t, "").pull(c, s.ref("helped:1")); err == nil || !strings.Contains(err.Error(), "docker-credential-nosuch-helper") {
 		t.Errorf("a helper that is not there: %v", err)
 	}
-	dockerHome(t, `{"auths":`)
+}
+
+// TestBrokenConfig: a config.json that is none hides credentials, but not what is
+// public, and is not written over.
+func TestBrokenConfig(t *testing.T) {
+	s := newServer(t)
+	s.image("public", "1", recipe{layers: [][]byte{layerTar(t, "a", 10)}})
+	const broken = `{"auths":`
+	dir := dockerHome(t, broken)
+	c := client(t, "{}")
 	c.creds = &dockerConfig{}
-	if _, err := newPlace(t, "").pull(c, s.ref("helped:1")); err == nil || !strings.Contains(err.Error(), "config.json") {
-		t.Errorf("a config.json that is none: %v", err)
+	p := newPlace(t, "")
+	p.whole(p.pull(c, s.ref("public:1")))
+	tokens(s, "me", "secret", 1<<30)
+	if _, err := newPlace(t, "").pull(c, s.ref("public:1")); !errors.Is(err, ErrDenied) {
+		t.Errorf("without credentials: %v", err)
+	}
+	if err := Save(s.host(), "me", "secret"); err == nil || !strings.Contains(err.Error(), "config.json") {
+		t.Errorf("login: %v", err)
+	}
+	if _, err := Erase(s.host()); err == nil || !strings.Contains(err.Error(), "config.json") {
+		t.Errorf("logout: %v", err)
+	}
+	if b, _ := os.ReadFile(dir + "/config.json"); string(b) != broken {
+		t.Errorf("config.json is %s", b)
 	}
 }
 

@@ -27,12 +27,19 @@ type Credentials interface {
 type dockerConfig struct {
 	once sync.Once
 	file *configfile.ConfigFile
-	err  error
 }
 
-func (d *dockerConfig) load() (*configfile.ConfigFile, error) {
-	d.once.Do(func() { d.file, d.err = loadDockerConfig() })
-	return d.file, d.err
+// load reads it once. Where it cannot be read there are no credentials, and the
+// standard error says why, as Docker's client does: what is public can be had.
+func (d *dockerConfig) load() *configfile.ConfigFile {
+	d.once.Do(func() {
+		var err error
+		if d.file, err = loadDockerConfig(); err != nil {
+			fmt.Fprintln(os.Stderr, "WARNING: Error", err)
+			d.file = configfile.New("")
+		}
+	})
+	return d.file
 }
 
 // loadDockerConfig reads DOCKER_CONFIG/config.json, or that in the home directory.
@@ -51,7 +58,7 @@ func loadDockerConfig() (*configfile.ConfigFile, error) {
 	}
 	f, err := config.Load(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("credentials: %w", err)
+		return nil, err
 	}
 	return f, nil
 }
@@ -65,11 +72,7 @@ func key(server string) string {
 }
 
 func (d *dockerConfig) For(server string) (authn.AuthConfig, error) {
-	f, err := d.load()
-	if err != nil {
-		return authn.AuthConfig{}, err
-	}
-	a, err := f.GetAuthConfig(key(server))
+	a, err := d.load().GetAuthConfig(key(server))
 	if err != nil {
 		return authn.AuthConfig{}, fmt.Errorf("credentials for %s: %w", server, err)
 	}
