@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestNoneLost: of 200 running containers none is lost, and none comes back, through
+// 1,000 random starts, stops, restarts, kills, removals and SIGKILLs of monitors,
+// eight at a time; each state told afterwards is that of the processes. The rung
+// without namespaces, which makes a tree of each, has fewer of them.
+func TestNoneLost(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		name, backend   string
+		containers, ops int
+	}{{"best", "", 200, 1000}, {"last", "isolation=chroot,rootfs=copy,limits=rlimits", 24, 120}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := newMachine(t, "", c.backend, 0)
+			m.ok("pull", "-q", "box")
+			crowd(m, c.containers, c.ops)
+		})
+	}
+}
+
+func crowd(m *machine, containers, ops int) {
+	t := m.t
+	names := make([]string, containers)
+	for i := range names {
+		names[i] = "c" + strconv.Itoa(i)
+	}
+	eightAtOnce(names, func(name string) {
+		if r := m.aside("run", "-d", "--name", name, net, "--init", "box", "sleep", "100000"); r.code != 0 {
+			t.Errorf("run %s: exit %d: %s", name, r.code, r.err)
+		}
+	})
+	if n := len(strings.Fields(m.ok("ps", "-q"))); n != containers {
+		t.Fatalf("%d of %d run", n, containers)
+	}
+
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	type deed struct{ verb, name string }
+	deeds := make([]deed, ops)
+	for i := range deeds {
+		verbs := []string{"start", "start", "stop", "restart", "kill", "kill monitor", "kill monitor"}
+		if random.IntN(25) == 0 {
+			verbs = []string{"rm"}
+		}
+		deeds[i] = deed{verbs[random.IntN(len(verbs))], names[random.IntN(len(names))]}
+	}
+	var mu sync.Mutex
+	removed := map[string]bool{}
+	eightAtOnce(deeds, func(d deed) {
+		var r result
+		switch d.verb {
+		case "kill monitor":
+			killMonitor(m.aside("inspect", "-f", "{{.State.Pid}}", d.name).out)
+			return
+		case "stop", "restart":
+			r = m.aside(d.verb, "-t", "1", d.name)
+		case "rm":
+			// Before it is gone, so that another's failure finds it here.
+			mu.Lock()
+			removed[d.name] = true
+			mu.Unlock()
+			r = m.aside("rm", "-f", d.name)
+		default:
+			r = m.aside(d.verb, d.name)
+		}
+		mu.Lock()
+		gone := removed[d.name]
+		mu.Unlock()
+		// What is asked of one that ended, or that another removes, is refused.
+		if r.code != 0 && !gone && !(d.verb == "kill" && strings.Contains(r.err, "is not running")) {
+			t.Errorf("%s %s: exit %d: %s", d.verb, d.name, r.code, r.err)
+		}
+	})
+
+	there := map[string]bool{}
+	for _, name := range strings.Fields(m.ok("ps", "-a", "--format", "{{.Names}}")) {
+		there[name] = true
+	}
+	for _, name := range names {
+		if there[name] == removed[name] {
+			t.Errorf("%s: removed %v, there %v", name, removed[name], there[name])
+		}
+	}
+	left := slices.Collect(maps.Keys(there))
+	var all []struct {
+		Name  string
+		State struct {
+			Running bool
+			Pid     int
+		}
+	}
+	if err := json.Unmarshal([]byte(m.ok(append([]string{"inspect"}, left...)...)), &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range all {
+		lives := c.State.Pid != 0 && syscall.Kill(c.State.Pid, 0) == nil
+		if c.State.Running != lives {
+			t.Errorf("%s: running %v, process %d lives %v", c.Name, c.State.Running, c.State.Pid, lives)
+		}
+	}
+	m.ok(append([]string{"rm", "-f"}, left...)...)
+	m.is("", "ps", "-aq")
+}
+
+// eightAtOnce does f with each of items.
+func eightAtOnce[T any](items []T, f func(T)) {
+	next := make(chan T)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for item := range next {
+				f(item)
+			}
+		})
+	}
+	for _, item := range items {
+		next <- item
+	}
+	close(next)
+	wg.Wait()
+}
+
+// aside is try for goroutines that are not the test's: what does not end is an exit
+// code like another.
+func (m *machine) aside(args ...string) result {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := m.command(ctx, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(&errs, err)
+	}
+	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// killMonitor kills the parent of a container's first process, unless one of them
+// has ended meanwhile.
+func killMonitor(pid string) {
+	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(pid) + "/stat")
+	if err != nil {
+		return
+	}
+	// Field 4, the second after the name (proc(5)).
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	// The number may be another's by now.
+	if comm, _ := os.ReadFile("/proc/" + f[1] + "/comm"); string(comm) == "coracle-monitor\n" {
+		if parent, err := strconv.Atoi(f[1]); err == nil {
+			syscall.Kill(parent, syscall.SIGKILL)
+		}
+	}
+}
