@@ -186,7 +186,9 @@ func compile(k Kernel, src, objects string, log io.Writer) error {
 	if err := honoured(k, string(c), string(got)); err != nil {
 		return err
 	}
-	t2, err := makeKernel(src, "O="+objects, fmt.Sprintf("-j%d", runtime.NumCPU()), "bzImage")
+	// One more than there are processors, which one that waits for its file does not
+	// use. Warnings of a kernel years old are of no use, and take 6 % of the time.
+	t2, err := makeKernel(src, "O="+objects, "KCFLAGS=-w", fmt.Sprintf("-j%d", runtime.NumCPU()+1), "bzImage")
 	if err != nil {
 		return err
 	}
