@@ -85,7 +85,8 @@ func buildKey(k Kernel) (string, error) {
 // build leaves in dir the kernel and "complete". The objects of base are kept,
 // and each other kernel begins with a copy of them: what its options do not change
 // is not compiled again. (One tree for all would compile twice what an option
-// changes: when it goes and when it comes back.)
+// changes: when it goes and when it comes back.) A kernel of several fragments has
+// nearly all of its own: base is not compiled for it.
 func build(k Kernel, dir string, log io.Writer) error {
 	lock, err := lockFile(filepath.Join(CacheDir(), "objects.lock"))
 	if err != nil {
@@ -96,14 +97,20 @@ func build(k Kernel, dir string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	objects, err := baseObjects(src, log)
+	objects, ready, err := baseObjects()
 	if err != nil {
 		return err
+	}
+	if !ready && len(k.fragments()) < 2 {
+		if err := makeBase(src, objects, log); err != nil {
+			return err
+		}
+		ready = true
 	}
 	if k.pkg != base.pkg {
 		own := objects + ".part"
 		defer os.RemoveAll(own)
-		if err := copyTree(objects, own); err != nil {
+		if err := beginWith(objects, ready, own); err != nil {
 			return err
 		}
 		if err := compile(k, src, own, log); err != nil {
@@ -126,38 +133,50 @@ func build(k Kernel, dir string, log io.Writer) error {
 // base is what the objects of all kernels begin with.
 var base = Kernel{Name: "base", pkg: "base", suite: fromSource}
 
-// baseObjects is the object tree of base, which is compiled where it is not that
-// of today's configuration.
-func baseObjects(src string, log io.Writer) (string, error) {
+// baseObjects is the object tree of base, and whether it has been compiled with
+// today's configuration.
+func baseObjects() (objects string, ready bool, err error) {
 	// Absolute: make changes into the object tree.
-	objects, err := filepath.Abs(filepath.Join(CacheDir(), "objects"))
+	objects, err = filepath.Abs(filepath.Join(CacheDir(), "objects"))
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	key, err := buildKey(base)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	stamp := filepath.Join(objects, "complete")
-	if got, err := os.ReadFile(stamp); err == nil && string(got) == key {
-		return objects, nil
-	}
-	os.Remove(stamp)
-	if err := os.MkdirAll(objects, 0o755); err != nil {
-		return "", err
-	}
-	if err := compile(base, src, objects, log); err != nil {
-		return "", err
-	}
-	return objects, os.WriteFile(stamp, []byte(key), 0o644)
+	got, err := os.ReadFile(filepath.Join(objects, "complete"))
+	return objects, err == nil && string(got) == key, nil
 }
 
-func copyTree(from, to string) error {
-	if err := os.RemoveAll(to); err != nil {
+// makeBase compiles base in its object tree.
+func makeBase(src, objects string, log io.Writer) error {
+	key, err := buildKey(base)
+	if err != nil {
 		return err
 	}
+	stamp := filepath.Join(objects, "complete")
+	os.Remove(stamp)
+	if err := os.MkdirAll(objects, 0o755); err != nil {
+		return err
+	}
+	if err := compile(base, src, objects, log); err != nil {
+		return err
+	}
+	return os.WriteFile(stamp, []byte(key), 0o644)
+}
+
+// beginWith makes the object tree own: a copy of objects where these are ready, or
+// an empty one.
+func beginWith(objects string, ready bool, own string) error {
+	if err := os.RemoveAll(own); err != nil {
+		return err
+	}
+	if !ready {
+		return os.MkdirAll(own, 0o755)
+	}
 	// With the times, by which make decides.
-	if out, err := exec.Command("cp", "-a", "--reflink=auto", from, to).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-a", "--reflink=auto", objects, own).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy the objects: %w: %s", err, tail(out, 500))
 	}
 	return nil
