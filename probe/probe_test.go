@@ -89,10 +89,10 @@ func TestModernKernel(t *testing.T) {
 	needRoot(t)
 	r := run(t, Options{StateDir: t.TempDir()})
 	if r.Lacks(Root) {
-		t.Skipf("needs root's capabilities: %s", r.Get(Root).Why)
+		t.Skipf("missing feature: root's capabilities: %s", r.Get(Root).Why)
 	}
 	if r.Lacks(OpenAt2) {
-		t.Skip("needs a kernel of 5.6 or newer, by openat2")
+		t.Skipf("missing feature: openat2, by which a kernel of these days is known: %s", r.Get(OpenAt2).Why)
 	}
 	if name := os.Getenv("TESTKERNEL_NAME"); name != "" {
 		t.Skipf("missing feature: a kernel from which nothing was taken; what %s must have, testkernel/findings tests", name)
