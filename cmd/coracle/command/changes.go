@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"coracle/cmd/coracle/opts"
 	"coracle/engine/changes"
 
 	"github.com/urfave/cli/v2"
@@ -58,27 +59,29 @@ func newCommit(t *tool) *verb {
 	v.Command = &cli.Command{
 		Usage:     "Create a new image from a container's changes",
 		ArgsUsage: "CONTAINER [REPOSITORY[:TAG]]",
-		Flags: []cli.Flag{
-			text("author", "a", `Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")`),
-			list("change", "c", "Apply Dockerfile instruction to the created image"),
-			text("message", "m", "Commit message"),
-			&cli.BoolFlag{Name: "pause", Aliases: []string{"p"}, Value: true, Usage: "Pause container during commit"},
-		},
+		Flags:     opts.CommitFlags(),
 	}
 	v.Action = func(c *cli.Context) error {
-		opt := changes.CommitOptions{
-			Ref: c.Args().Get(1), Author: c.String("author"), Message: c.String("message"),
-			Changes: c.StringSlice("change"), Pause: c.Bool("pause"),
+		id, err := commit(c, t, c.Args().First(), c.Args().Get(1))
+		if err == nil {
+			fmt.Fprintln(t.Out, id)
 		}
-		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
-			id, err := f.Commit(ctx, opt)
-			if err == nil {
-				fmt.Fprintln(t.Out, id)
-			}
-			return err
-		})
+		return err
 	}
 	return v
+}
+
+// commit makes an image of a container, by the flags of c.
+func commit(c *cli.Context, t *tool, container, image string) (id string, err error) {
+	opt := changes.CommitOptions{
+		Ref: image, Author: c.String("author"), Message: c.String("message"),
+		Changes: c.StringSlice("change"), Pause: c.Bool("pause"),
+	}
+	err = onFiles(c, t, container, func(ctx context.Context, f *changes.Files) error {
+		id, err = f.Commit(ctx, opt)
+		return err
+	})
+	return id, err
 }
 
 // errCowardly is for tars, which no terminal wants.
@@ -91,25 +94,28 @@ func newExport(t *tool) *verb {
 		ArgsUsage: "CONTAINER",
 		Flags:     []cli.Flag{text("output", "o", "Write to a file, instead of STDOUT")},
 	}
-	v.Action = func(c *cli.Context) error {
-		output := c.String("output")
-		if output == "" && t.outputIsTerminal() {
-			return errCowardly
+	v.Action = func(c *cli.Context) error { return export(c, t, c.Args().First()) }
+	return v
+}
+
+// export writes a container's files to --output, or to the standard output.
+func export(c *cli.Context, t *tool, container string) error {
+	output := c.String("output")
+	if output == "" && t.outputIsTerminal() {
+		return errCowardly
+	}
+	if err := outputDir(output); err != nil {
+		return fmt.Errorf("failed to export container: %w", err)
+	}
+	return onFiles(c, t, container, func(ctx context.Context, f *changes.Files) error {
+		if output == "" {
+			return f.Export(ctx, t.Out)
 		}
-		if err := outputDir(output); err != nil {
+		if err := aside(output, func(w io.Writer) error { return f.Export(ctx, w) }); err != nil {
 			return fmt.Errorf("failed to export container: %w", err)
 		}
-		return onFiles(c, t, c.Args().First(), func(ctx context.Context, f *changes.Files) error {
-			if output == "" {
-				return f.Export(ctx, t.Out)
-			}
-			if err := aside(output, func(w io.Writer) error { return f.Export(ctx, w) }); err != nil {
-				return fmt.Errorf("failed to export container: %w", err)
-			}
-			return nil
-		})
-	}
-	return v
+		return nil
+	})
 }
 
 // outputDir refuses a file to write to whose directory is missing.

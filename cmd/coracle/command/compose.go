@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"coracle/cmd/coracle/argv"
@@ -10,19 +11,23 @@ import (
 	"coracle/engine"
 	"coracle/engine/changes"
 
+	"github.com/moby/moby/api/types/volume"
 	"github.com/urfave/cli/v2"
 )
 
 // composeVerbs are docker compose's commands, below both words.
 func composeVerbs() []entry {
 	var list []entry
+	scripted := compose.Scripted()
 	for _, e := range compose.Verbs() {
-		list = append(list, entry{
-			make:      adapt(e),
-			spellings: []string{"compose " + e.Name, "group " + e.Name},
-		})
+		spellings := []string{"compose " + e.Name}
+		// `group export` is another one than `compose export`.
+		if !slices.ContainsFunc(scripted, func(s compose.Entry) bool { return s.Name == e.Name }) {
+			spellings = append(spellings, "group "+e.Name)
+		}
+		list = append(list, entry{make: adapt(e), spellings: spellings})
 	}
-	for _, e := range compose.Scripted() {
+	for _, e := range scripted {
 		list = append(list, entry{make: adapt(e), spellings: []string{"group " + e.Name}})
 	}
 	return list
@@ -79,8 +84,11 @@ func composer(t *tool) *compose.Tool {
 		OnFiles: func(c *cli.Context, ref string, do func(context.Context, *changes.Files) error) error {
 			return onFiles(c, t, ref, do)
 		},
-		Stats: func(c *cli.Context, refs []string) error { return showStats(t, c, refs) },
-		Exit:  func(code int) error { return status(code) },
+		Stats:   func(c *cli.Context, refs []string) error { return showStats(t, c, refs) },
+		Commit:  func(c *cli.Context, ref, image string) (string, error) { return commit(c, t, ref, image) },
+		Export:  func(c *cli.Context, ref string) error { return export(c, t, ref) },
+		Volumes: func(c *cli.Context, list []*volume.Volume) error { return showVolumes(t, c, list) },
+		Exit:    func(code int) error { return status(code) },
 		Bad: func(flags []cli.Flag, name, value string, err error) error {
 			return (&verb{Command: &cli.Command{Flags: flags}, spelling: t.spelling}).badValue(name, value, err)
 		},

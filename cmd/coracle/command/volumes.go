@@ -6,6 +6,7 @@ import (
 	"coracle/cmd/coracle/format"
 	"coracle/engine"
 
+	"github.com/moby/moby/api/types/volume"
 	"github.com/urfave/cli/v2"
 )
 
@@ -32,14 +33,19 @@ func newVolumeLs(t *tool) *verb {
 		if err != nil {
 			return err
 		}
-		rows := make([]format.Volume, len(list))
-		for i, one := range list {
-			rows[i] = format.VolumeRow(one)
-		}
-		slices.SortStableFunc(rows, func(a, b format.Volume) int { return format.Natural(a.Name, b.Name) })
-		return format.Write(t.Out, format.Volumes(listFormat(c.String("format"), "volumesFormat", c.Bool("quiet")), c.Bool("quiet")), rows)
+		return showVolumes(t, c, list)
 	}
 	return v
+}
+
+// showVolumes lists volumes as the flags of c say.
+func showVolumes(t *tool, c *cli.Context, list []*volume.Volume) error {
+	rows := make([]format.Volume, len(list))
+	for i, one := range list {
+		rows[i] = format.VolumeRow(one)
+	}
+	slices.SortStableFunc(rows, func(a, b format.Volume) int { return format.Natural(a.Name, b.Name) })
+	return format.Write(t.Out, format.Volumes(listFormat(c.String("format"), "volumesFormat", c.Bool("quiet")), c.Bool("quiet")), rows)
 }
 
 func newVolumeInspect(t *tool) *verb {

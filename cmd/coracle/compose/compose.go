@@ -12,6 +12,7 @@ import (
 	"coracle/engine"
 	"coracle/engine/changes"
 
+	"github.com/moby/moby/api/types/volume"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 )
@@ -30,6 +31,11 @@ type Tool struct {
 	OnFiles       func(c *cli.Context, ref string, do func(ctx context.Context, f *changes.Files) error) error
 	// Stats shows what containers use.
 	Stats func(c *cli.Context, refs []string) error
+	// Commit makes an image of a container, Export writes its files, Volumes lists
+	// some: each by the flags of c.
+	Commit  func(c *cli.Context, ref, image string) (id string, err error)
+	Export  func(c *cli.Context, ref string) error
+	Volumes func(c *cli.Context, list []*volume.Volume) error
 	// Side splits CONTAINER:PATH.
 	Side func(arg string) (container, path string)
 	// Exit is an exit code as an error; Bad a flag's value that cannot be read.
@@ -76,6 +82,7 @@ func Verbs() []Entry {
 		{"kill", newKill}, {"pause", newPause}, {"unpause", newUnpause}, {"rm", newRm}, {"ps", newPs}, {"ls", newLs},
 		{"logs", newLogs}, {"exec", newExec}, {"run", newRun}, {"pull", newPull}, {"push", newPush}, {"images", newImages},
 		{"port", newPort}, {"top", newTop}, {"stats", newStats}, {"events", newEvents}, {"cp", newCp}, {"config", newConfig}, {"scale", newScale}, {"wait", newWait}, {"attach", newAttach},
+		{"commit", newCommit}, {"export", newFilesExport}, {"volumes", newVolumes},
 		{"version", newVersion},
 	}
 }

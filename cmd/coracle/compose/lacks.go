@@ -21,10 +21,6 @@ func Lacks(verb, flag string) string {
 		return "nothing is watched"
 	case "bridge", "convert":
 		return "files are not converted: see 'coracle compose config'"
-	case "commit", "export":
-		return "see 'coracle " + verb + "', with the container's name"
-	case "volumes":
-		return "see 'coracle volume ls --filter label=com.docker.compose.project=NAME'"
 	}
 	return ""
 }

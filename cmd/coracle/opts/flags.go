@@ -28,3 +28,15 @@ func aliases(short string) []string {
 	}
 	return []string{short}
 }
+
+// CommitFlags are those of `commit`, of a container and of a service's.
+func CommitFlags() []cli.Flag {
+	pause := Toggle("pause", "p", "Pause container during commit")
+	pause.Value = true
+	return []cli.Flag{
+		Text("author", "a", `Author (e.g., "John Hannibal Smith <hannibal@a-team.com>")`),
+		List("change", "c", "Apply Dockerfile instruction to the created image"),
+		Text("message", "m", "Commit message"),
+		pause,
+	}
+}

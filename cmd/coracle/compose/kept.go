@@ -1,0 +1,103 @@
+package compose
+
+import (
+	"fmt"
+	"slices"
+
+	"coracle/cmd/coracle/opts"
+	"coracle/engine"
+	"coracle/group"
+	"coracle/group/model"
+	"coracle/group/plan"
+
+	"github.com/moby/moby/api/types/volume"
+	"github.com/urfave/cli/v2"
+)
+
+func indexFlag() cli.Flag {
+	return opts.Number("index", "", "index of the container if service has multiple replicas.")
+}
+
+// picked is the container that a service's name and --index mean, running or not.
+func picked(t *Tool, c *cli.Context, title string) (*sight, *plan.Container, error) {
+	service := c.Args().First()
+	x, err := t.project.observed(c.Context, t, title, []string{service}, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := group.Pick(x.state, service, c.Int("index"), false)
+	return x, k, err
+}
+
+func newCommit(t *Tool) *Verb {
+	return composeVerb(t, "Create a new image from a service container's changes", "SERVICE [REPOSITORY[:TAG]]", 1, 2,
+		func(c *cli.Context, v *Verb) error {
+			x, k, err := picked(t, c, "Committing")
+			if err != nil {
+				return err
+			}
+			defer x.done()
+			if t.project.dryRun {
+				fmt.Fprintln(t.Out, "commit    container "+k.Name)
+				return nil
+			}
+			id, err := t.Commit(c, k.ID, c.Args().Get(1))
+			if err == nil {
+				x.Skip(k.Name, "Committed as "+id)
+			}
+			return err
+		}, append(opts.CommitFlags(), indexFlag())...)
+}
+
+func newFilesExport(t *Tool) *Verb {
+	return composeVerb(t, "Export a service container's filesystem as a tar archive", "SERVICE", 1, 1,
+		func(c *cli.Context, v *Verb) error {
+			x, k, err := picked(t, c, "Exporting")
+			if err != nil {
+				return err
+			}
+			defer x.done()
+			if t.project.dryRun {
+				fmt.Fprintln(t.Out, "export    container "+k.Name)
+				return nil
+			}
+			return x.Step(c.Context, k.Name, "Exporting", "Exported", func() error { return t.Export(c, k.ID) })
+		}, indexFlag(), opts.Text("output", "o", "Write to a file, instead of STDOUT"))
+}
+
+func newVolumes(t *Tool) *Verb {
+	return composeVerb(t, "List volumes", "[SERVICE...]", 0, -1,
+		func(c *cli.Context, v *Verb) error {
+			x, err := t.project.observed(c.Context, t, "", c.Args().Slice(), true)
+			if err != nil {
+				return err
+			}
+			defer x.done()
+			eng, err := t.Engine(c.Context)
+			if err != nil {
+				return err
+			}
+			list, err := engine.VolumeList(c.Context, eng, map[string][]string{"label": {model.LabelProject + "=" + x.name}})
+			if err != nil {
+				return err
+			}
+			if c.NArg() > 0 {
+				list = slices.DeleteFunc(list, func(one *volume.Volume) bool {
+					return !slices.ContainsFunc(x.list, func(k *plan.Container) bool { return mounts(k, one.Name) })
+				})
+			}
+			return t.Volumes(c, list)
+		},
+		opts.Text("format", "", "Format output: 'table', 'table TEMPLATE', 'json' or a Go template"),
+		opts.Toggle("quiet", "q", "Only display volume names"))
+}
+
+// mounts tells whether a container has a volume.
+func mounts(k *plan.Container, name string) bool {
+	for _, m := range k.Summary.Mounts {
+		if m.Name == name {
+			return true
+		}
+	}
+	return false
+}
