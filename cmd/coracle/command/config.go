@@ -180,13 +180,14 @@ func (s *settings) fillSecurity() error {
 
 func (s *settings) fillResources() error {
 	r := &s.Host.Resources
+	var ignored int64
 	for _, n := range []struct {
 		flag string
 		into *int64
 		read func(string) (int64, error)
 	}{
 		{"memory", &r.Memory, opts.Bytes}, {"memory-reservation", &r.MemoryReservation, opts.Bytes},
-		{"memory-swap", &r.MemorySwap, opts.Swap}, {"cpus", &r.NanoCPUs, opts.CPUs},
+		{"memory-swap", &r.MemorySwap, opts.Swap}, {"cpus", &r.NanoCPUs, opts.CPUs}, {"kernel-memory", &ignored, opts.Bytes},
 	} {
 		if err := s.size(n.flag, n.into, n.read); err != nil {
 			return err

@@ -69,6 +69,7 @@ func resourceFlags() []cli.Flag {
 		text("cpus", "", "`decimal` Number of CPUs"),
 		text("cpuset-cpus", "", "CPUs in which to allow execution (0-3, 0,1)"),
 		text("cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)"),
+		text("kernel-memory", "", "`bytes` Is ignored: Linux deprecated this limit"),
 		text("memory", "m", "`bytes` Memory limit"),
 		text("memory-reservation", "", "`bytes` Memory soft limit"),
 		text("memory-swap", "", "`bytes` Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),

@@ -80,7 +80,7 @@ func TestCreateOptions(t *testing.T) {
 }
 
 func TestNamesOfWhatIsMissing(t *testing.T) {
-	for _, line := range []string{"run --kernel-memory 8m box", "run --use-api-socket box", "-H tcp://x ps", "run --gpus all box"} {
+	for _, line := range []string{"run --use-api-socket box", "-H tcp://x ps", "run --gpus all box"} {
 		out, code := coracle(strings.Split(line, " ")...)
 		if code != 125 || !strings.Contains(out, "is not supported: ") {
 			t.Errorf("%s: exit %d, %s", line, code, out)

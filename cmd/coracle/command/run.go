@@ -169,6 +169,10 @@ func (t *tool) create(c *cli.Context, o engine.CreateOptions) (string, *engine.E
 	}
 	id, warnings, err := eng.Create(c.Context, o)
 	done()
+	if c.IsSet("kernel-memory") {
+		// Docker takes it and does nothing with it since API 1.42.
+		warnings = append(warnings, "--kernel-memory is ignored: Linux deprecated this limit")
+	}
 	for _, w := range warnings {
 		t.warn(w)
 	}

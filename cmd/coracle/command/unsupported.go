@@ -42,8 +42,6 @@ func missing(name string) string {
 		return "a link stays with the container that it was given to"
 	case "host", "context", "tls", "tlscacert", "tlscert", "tlskey", "tlsverify":
 		return "there is no daemon to connect to"
-	case "kernel-memory":
-		return "Linux deprecated this limit, and Docker ignores it since API 1.42"
 	case "gpus":
 		return "no driver of devices is there to give them: name the nodes with --device"
 	case "use-api-socket", "checkpoint", "checkpoint-dir", "tree":
