@@ -97,11 +97,11 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	}
 	t := m.trees[k.GOARCH()]
 	words := []string{"TESTKERNEL=vm", "TESTKERNEL_NAME=" + k.Name, "TMPDIR=/tmp", "HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"}
-	has, err := findings.Known(k.Name)
+	known, err := findings.Known(k.Name)
 	if err != nil {
 		return fail(err)
 	}
-	words = append(words, probetest.KnownEnv+"="+has)
+	words = append(words, probetest.KnownEnv+"="+known)
 	key, err := keyOf(t.dir, append([]string{got.Image}, got.Modules...), words)
 	if err != nil {
 		return fail(err)
@@ -110,21 +110,33 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	if old, ok := passed(kept, key); ok && !m.fresh {
 		return old
 	}
+	r.Version = got.Version
+	has, err := vm.Memory(k.Machine, k.GOARCH(), memory)
+	if err != nil {
+		return fail(err)
+	}
+	// The root file system holds half the memory of a machine, and what is packed
+	// stays in the memory until it is unpacked.
+	parts, err := t.parts(int64(has) << 20 / 4)
+	if err != nil {
+		return fail(err)
+	}
 	began := time.Now()
 	read := newReader()
 	var console bytes.Buffer
-	var raw io.Writer = read
-	if m.verbose {
-		raw = io.MultiWriter(read, m.out)
+	for _, part := range parts {
+		var spent time.Duration
+		err = errors.Join(err, m.boot(ctx, part, vm.Config{
+			Image: got.Image, Arch: k.GOARCH(), Machine: k.Machine, DTB: got.DTB, Modules: got.Modules, Cgroups: k.Cgroups,
+			Memory: memory, Env: words, Stdout: read, Stderr: &console, Spent: &spent,
+		}))
+		r.Spent += spent
+		if part != t {
+			part.remove()
+		}
 	}
-	_, err = vm.Run(ctx, vm.Config{
-		Image: got.Image, Arch: k.GOARCH(), Machine: k.Machine, DTB: got.DTB, Modules: got.Modules, Cgroups: k.Cgroups,
-		InitrdDir: t.dir, Memory: memory, Timeout: m.limit, Init: t.wrapper(),
-		Args: []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"}, Env: words,
-		Stdout: raw, Stderr: &console, Spent: &r.Spent,
-	})
 	r.Seconds = time.Since(began).Seconds()
-	r.Version, r.Rungs, r.Outcomes = got.Version, read.rungs, read.outcomes
+	r.Rungs, r.Outcomes = read.rungs, read.outcomes
 	r.judge(err, console.String())
 	if len(r.Problems) == 0 {
 		keep(kept, key, r)
@@ -132,11 +144,22 @@ func (m *matrix) kernel(ctx context.Context, k kernels.Kernel, got *kernels.Fetc
 	return r
 }
 
+// boot runs the plan of t in one machine.
+func (m *matrix) boot(ctx context.Context, t *tree, c vm.Config) error {
+	c.InitrdDir, c.Timeout, c.Init = t.dir, m.limit, t.wrapper()
+	c.Args = []string{filepath.Join(t.top(), "inside"), "/" + below + "/plan.json"}
+	if m.verbose {
+		c.Stdout = io.MultiWriter(c.Stdout, m.out)
+	}
+	_, err := vm.Run(ctx, c)
+	return err
+}
+
 // judge collects what is not as it must be.
 func (r *result) judge(err error, stderr string) {
 	if err != nil {
 		r.Problems = append(r.Problems, err.Error())
-		var failed *vm.Failed
+		var failed *vm.Failed // the first, of several machines
 		if errors.As(err, &failed) {
 			for _, line := range failed.Last {
 				r.Problems = append(r.Problems, "| "+line)

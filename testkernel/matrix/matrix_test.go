@@ -195,3 +195,52 @@ func TestWhatRunsElsewhereExists(t *testing.T) {
 		}
 	}
 }
+
+// TestParts: what a small machine cannot hold at once comes in several, and each
+// package's tests in one of them.
+func TestParts(t *testing.T) {
+	whole := &tree{arch: "arm", packages: []string{"coracle/a", "coracle/a/b", "coracle/c", "coracle/none"}, seconds: 60, dir: t.TempDir()}
+	write := func(name string, size int) {
+		t.Helper()
+		name = filepath.Join(whole.dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("testkernel", 100)
+	write("suite/plan.json", 0)
+	write("suite/tests/coracle/a/a.test", 50)
+	write("suite/tests/coracle/a/testdata/x", 10)
+	write("suite/tests/coracle/a/b/b.test", 50)
+	write("suite/tests/coracle/c/c.test", 500)
+	for limit, want := range map[int64]string{1000: "a b c", 250: "a b,c", 10: "a,b,c"} {
+		list, err := whole.parts(limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, p := range list {
+			var has []string
+			for _, name := range []string{"a/a", "a/b/b", "c/c"} {
+				if _, err := os.Stat(filepath.Join(p.top(), "tests/coracle", name+".test")); err == nil {
+					has = append(has, filepath.Base(name))
+				}
+			}
+			got = append(got, strings.Join(has, " "))
+			for _, name := range []string{"testkernel", "suite/plan.json", "suite/tests/coracle/a/testdata/x"} {
+				if _, err := os.Stat(filepath.Join(p.dir, name)); err != nil {
+					t.Error(err)
+				}
+			}
+			if p != whole {
+				p.remove()
+			}
+		}
+		if s := strings.Join(got, ","); s != want {
+			t.Errorf("%d bytes: %s, want %s", limit, s, want)
+		}
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -87,6 +89,98 @@ func (t *tree) fill() error {
 	return t.disk()
 }
 
+// parts are trees that have the packages of t between them, each of at most limit
+// bytes or with the tests of one package: t itself where that is enough. The others
+// are made of the files of t, and removed by the caller.
+func (t *tree) parts(limit int64) (list []*tree, err error) {
+	all, err := size(t.dir)
+	if err != nil || all <= limit {
+		return []*tree{t}, err
+	}
+	tests := map[string]int64{}
+	common := all
+	for _, pkg := range t.packages {
+		// A package's directory holds others'.
+		if tests[pkg], err = size(t.program(pkg)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		common -= tests[pkg]
+	}
+	defer func() {
+		if err != nil {
+			for _, p := range list {
+				p.remove()
+			}
+		}
+	}()
+	var have int64
+	for _, pkg := range t.packages {
+		if tests[pkg] == 0 {
+			continue // it has no tests
+		}
+		if len(list) == 0 || have+tests[pkg] > limit {
+			p := &tree{arch: t.arch, seconds: t.seconds}
+			if p.dir, err = os.MkdirTemp("", "coracle-matrix-"+t.arch+"-"); err != nil {
+				return list, err
+			}
+			list, have = append(list, p), common
+		}
+		p := list[len(list)-1]
+		p.packages = append(p.packages, pkg)
+		have += tests[pkg]
+	}
+	for _, p := range list {
+		if err = t.link(p); err != nil {
+			return list, err
+		}
+		if err = p.write("plan.json"); err != nil {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
+// link gives p the files of t, but for the plan and the tests of other packages.
+func (t *tree) link(p *tree) error {
+	skip := map[string]bool{filepath.Join(t.top(), "plan.json"): true}
+	for _, pkg := range t.packages {
+		if !slices.Contains(p.packages, pkg) {
+			skip[t.program(pkg)] = true
+		}
+	}
+	return filepath.WalkDir(t.dir, func(from string, d fs.DirEntry, err error) error {
+		to := p.dir + strings.TrimPrefix(from, t.dir)
+		switch {
+		case err != nil || skip[from]:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(to, 0o755)
+		case d.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(from)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, to)
+		}
+		return os.Link(from, to)
+	})
+}
+
+// size is what a file holds, or the files below a directory.
+func size(dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		i, err := d.Info()
+		if err == nil {
+			n += i.Size()
+		}
+		return err
+	})
+	return n, err
+}
+
 // disk makes the file system that the tests work on: servers have ext4, and not
 // the tmpfs that a machine without a disk would give them.
 func (t *tree) disk() error {
@@ -148,13 +242,18 @@ func (t *tree) goes(args ...string) error {
 // at is where a package's tests lie in the tree.
 func at(pkg string) string { return path.Join("tests", pkg) }
 
+// program is a package's tests in the tree.
+func (t *tree) program(pkg string) string {
+	return filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")
+}
+
 // test puts a package's tests and their data into the tree.
 func (t *tree) test(pkg string) error {
 	to := filepath.Join(t.top(), at(pkg))
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	if err := t.goes("test", "-c", "-o", filepath.Join(to, path.Base(pkg)+".test"), pkg); err != nil {
+	if err := t.goes("test", "-c", "-o", t.program(pkg), pkg); err != nil {
 		return err
 	}
 	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", pkg).Output()
@@ -172,7 +271,7 @@ func (t *tree) test(pkg string) error {
 func (t *tree) write(file string) error {
 	var p plan.Plan
 	for _, pkg := range t.packages {
-		if _, err := os.Stat(filepath.Join(t.top(), at(pkg), path.Base(pkg)+".test")); err != nil {
+		if _, err := os.Stat(t.program(pkg)); err != nil {
 			continue // it has no tests
 		}
 		args := []string{"-test.v", "-test.short", fmt.Sprintf("-test.timeout=%ds", t.seconds-10)}

@@ -59,6 +59,16 @@ func boardOf(machine, arch string) (board, error) {
 	return board{}, fmt.Errorf("no machine is known for %s %s; there are pc, virt and raspi1ap", machine, arch)
 }
 
+// Memory is how many MiB a machine has that asks for some; boards may have a
+// fixed amount.
+func Memory(machine, arch string, asked int) (int, error) {
+	b, err := boardOf(machine, arch)
+	if err == nil && b.memory != 0 {
+		asked = b.memory
+	}
+	return asked, err
+}
+
 // args are QEMU's, with the second serial port at the unix socket at.
 func (b board) args(c *Config, initrd, at string) []string {
 	memory := c.Memory
