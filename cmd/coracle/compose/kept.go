@@ -14,55 +14,44 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-func indexFlag() cli.Flag {
-	return opts.Number("index", "", "index of the container if service has multiple replicas.")
-}
-
-// picked is the container that a service's name and --index mean, running or not.
-func picked(t *Tool, c *cli.Context, title string) (*sight, *plan.Container, error) {
-	service := c.Args().First()
-	x, err := t.project.observed(c.Context, t, title, []string{service}, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	k, err := group.Pick(x.state, service, c.Int("index"), false)
-	return x, k, err
-}
-
 func newCommit(t *Tool) *Verb {
-	return composeVerb(t, "Create a new image from a service container's changes", "SERVICE [REPOSITORY[:TAG]]", 1, 2,
-		func(c *cli.Context, v *Verb) error {
-			x, k, err := picked(t, c, "Committing")
-			if err != nil {
-				return err
-			}
-			defer x.done()
-			if t.project.dryRun {
-				fmt.Fprintln(t.Out, "commit    container "+k.Name)
-				return nil
-			}
+	return kept(t, "commit", "Create a new image from a service container's changes", "SERVICE [REPOSITORY[:TAG]]", 2,
+		func(c *cli.Context, x *sight, k *plan.Container) error {
 			id, err := t.Commit(c, k.ID, c.Args().Get(1))
 			if err == nil {
 				x.Skip(k.Name, "Committed as "+id)
 			}
 			return err
-		}, append(opts.CommitFlags(), indexFlag())...)
+		}, opts.CommitFlags()...)
 }
 
 func newFilesExport(t *Tool) *Verb {
-	return composeVerb(t, "Export a service container's filesystem as a tar archive", "SERVICE", 1, 1,
-		func(c *cli.Context, v *Verb) error {
-			x, k, err := picked(t, c, "Exporting")
-			if err != nil {
-				return err
-			}
-			defer x.done()
-			if t.project.dryRun {
-				fmt.Fprintln(t.Out, "export    container "+k.Name)
-				return nil
-			}
+	return kept(t, "export", "Export a service container's filesystem as a tar archive", "SERVICE", 1,
+		func(c *cli.Context, x *sight, k *plan.Container) error {
 			return x.Step(c.Context, k.Name, "Exporting", "Exported", func() error { return t.Export(c, k.ID) })
-		}, indexFlag(), opts.Text("output", "o", "Write to a file, instead of STDOUT"))
+		}, opts.Text("output", "o", "Write to a file, instead of STDOUT"))
+}
+
+// kept is a command that keeps something of the container, running or not, which a
+// service's name and --index mean.
+func kept(t *Tool, word, usage, operands string, max int, do func(c *cli.Context, x *sight, k *plan.Container) error, flags ...cli.Flag) *Verb {
+	return composeVerb(t, usage, operands, 1, max, func(c *cli.Context, _ *Verb) error {
+		service := c.Args().First()
+		x, err := t.project.observed(c.Context, t, "Running", []string{service}, false)
+		if err != nil {
+			return err
+		}
+		defer x.done()
+		k, err := group.Pick(x.state, service, c.Int("index"), false)
+		if err != nil {
+			return err
+		}
+		if t.project.dryRun {
+			fmt.Fprintf(t.Out, "%-9s container %s\n", word, k.Name)
+			return nil
+		}
+		return do(c, x, k)
+	}, append(flags, opts.Number("index", "", "index of the container if service has multiple replicas."))...)
 }
 
 func newVolumes(t *Tool) *Verb {
