@@ -15,6 +15,8 @@ const (
 	bufSize = 256 << 10
 	// turn is how much one direction moves before the others have their turn.
 	turn = 4 << 20
+	// bulk is how much one direction moves at once where it is a stream.
+	bulk = 128 << 10
 )
 
 // carrier holds what was read of one direction and not written yet: in a pipe,
@@ -142,21 +144,22 @@ type flow struct {
 // move moves what can be moved without waiting.
 func (f *flow) move() {
 	l := f.c.loop
-	for moved := 0; !f.shut && !f.c.closed; {
+	moved := 0
+	for !f.shut && !f.c.closed {
 		if moved >= turn {
 			f.again()
 			break
 		}
 		if f.held != nil && f.held.n > 0 {
 			if !f.writable {
-				return // keeps what it holds
+				break // keeps what it holds
 			}
 			n := f.held.n
 			err := f.held.flush(f.dst)
 			moved += n - f.held.n
 			if err == unix.EAGAIN {
 				f.writable = false
-				return
+				break
 			}
 			if err != nil {
 				f.c.reset()
@@ -188,6 +191,9 @@ func (f *flow) move() {
 		case n == 0:
 			f.ended = true
 		}
+	}
+	if moved >= bulk {
+		l.streams = true
 	}
 	if f.held != nil && f.held.n == 0 {
 		l.release(f.held)

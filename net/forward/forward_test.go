@@ -355,6 +355,39 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// TestUnpaced: what stays on this machine is not paced by what the host has for the
+// internet.
+func TestUnpaced(t *testing.T) {
+	at := netip.MustParseAddrPort(listen(t, "127.0.0.1:0", func(c *net.TCPConn) { io.Copy(c, c); c.Close() }))
+	got, r, err := Reserve([]network.Publish{{Proto: "tcp", HostIP: netip.MustParseAddr("127.0.0.1"), Port: 80, Count: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Serve(Way{To: func(string, uint16) (netip.AddrPort, bool) { return at, true }}); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, netip.AddrPortFrom(got[0].HostIP, got[0].Host).String())
+	c.Write([]byte("x"))
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.srv.loop.call(func() {
+		for c := range r.srv.conns {
+			for side, fd := range map[string]int{"client": c.near, "service": c.far} {
+				if name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION); name != "reno" {
+					t.Errorf("to the %s: %q, %v", side, name, err)
+				}
+			}
+			for peer, want := range map[string]bool{"127.0.0.7": true, "192.0.2.1": false} {
+				if got := sameMachine(c.near, netip.MustParseAddr(peer)); got != want {
+					t.Errorf("%s is on this machine: %v", peer, got)
+				}
+			}
+		}
+	})
+}
+
 func openFiles(t *testing.T) int {
 	t.Helper()
 	names, err := os.ReadDir("/proc/self/fd")

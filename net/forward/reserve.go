@@ -231,6 +231,24 @@ func setStream(fd int) {
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15)
 }
 
+// Unpaced is for a TCP socket whose other end is on this machine. There congestion
+// control has nothing to find out, and one that paces what is sent, as BBR, which many
+// hosts have for what goes out to the internet, costs a third of the throughput (1.9 in
+// place of 3.0 GB/s, measured with two processors). Reno is in every kernel, and
+// everybody may have it (ip-sysctl, tcp_allowed_congestion_control).
+func Unpaced(fd int) {
+	unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
+}
+
+// sameMachine tells whether the peer of a connected socket is on this machine.
+func sameMachine(fd int, peer netip.Addr) bool {
+	if peer.IsLoopback() {
+		return true
+	}
+	own, err := unix.Getsockname(fd)
+	return err == nil && addrPort(own).Addr() == peer
+}
+
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
 	if family(a.Addr()) == unix.AF_INET {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()}

@@ -198,8 +198,12 @@ func (s *Server) accepted(p *port, near int, sa unix.Sockaddr) {
 		refuse(near)
 		return
 	}
+	from := addrPort(sa)
+	if sameMachine(near, from.Addr()) {
+		Unpaced(near)
+	}
 	if s.way.Dial != nil {
-		s.relay(near, addrPort(sa), to)
+		s.relay(near, from, to)
 		return
 	}
 	far, err := s.way.Socket(family(to.Addr()), unix.SOCK_STREAM)
@@ -208,6 +212,7 @@ func (s *Server) accepted(p *port, near int, sa unix.Sockaddr) {
 		return
 	}
 	setStream(far)
+	Unpaced(far)
 	err = unix.Connect(far, sockaddr(to))
 	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
 		unix.Close(far)
