@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,140 +20,144 @@ func (b *bench) forwarders() error {
 		fmt.Fprintln(os.Stderr, "bench: docker-proxy left out:", err)
 		return nil
 	}
-	sink, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	defer sink.Close()
-	go swallow(sink)
-	service := sink.Addr().(*net.TCPAddr)
-	var carriers []*carrier
-	for _, c := range []*carrier{{port: 47101}, {port: 47102}} {
-		at := "127.0.0.1:" + strconv.Itoa(c.port)
-		c.cmd = exec.Command(b.nettest, "forward", at, service.String())
-		if len(carriers) > 0 {
-			c.cmd = exec.Command(proxy, "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", strconv.Itoa(c.port), "-container-ip", "127.0.0.1", "-container-port", strconv.Itoa(service.Port))
+	for _, control := range []string{"the host's congestion control", "reno"} {
+		if control == "reno" {
+			back, err := congestion(control)
+			if err != nil {
+				return err
+			}
+			defer back()
+		} else if data, err := os.ReadFile(congestionPath); err == nil {
+			control += ", " + strings.TrimSpace(string(data))
 		}
-		if err := c.start(at); err != nil {
+		if err := b.carried(proxy, control); err != nil {
 			return err
 		}
-		defer c.stop()
-		carriers = append(carriers, c)
 	}
-	// What the machine can do at all, with nobody in between.
-	direct := &carrier{port: service.Port}
-	carriers = append(carriers, direct)
+	return nil
+}
+
+// carried measures forwarders beside each other; what paces on the loopback interface
+// meets those who do nothing about it.
+func (b *bench) carried(proxy, control string) error {
+	direct, ours, theirs := &carrier{port: 47100}, &carrier{port: 47101}, &carrier{port: 47102}
+	direct.cmd = exec.Command(b.nettest, "serve", direct.at())
+	ours.cmd = exec.Command(b.nettest, "forward", ours.at(), direct.at())
+	theirs.cmd = exec.Command(proxy, "-proto", "tcp", "-host-ip", "127.0.0.1", "-host-port", strconv.Itoa(theirs.port), "-container-ip", "127.0.0.1", "-container-port", strconv.Itoa(direct.port))
+	all := []*carrier{direct, ours, theirs}
+	for _, c := range all {
+		end, err := background(c.cmd, c.at())
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	// In turns, so that a slow moment of the machine meets all.
-	for range 5 {
-		for _, c := range carriers {
-			if err := c.send(time.Second); err != nil {
+	for range 7 {
+		for _, c := range all {
+			if err := c.send(b.nettest); err != nil {
 				return err
 			}
 		}
 	}
-	ours, theirs := carriers[0], carriers[1]
-	b.rows = append(b.rows,
-		row{"published port in userspace, throughput (ratio: higher is better)", ours.speed(), "docker-proxy", theirs.speed(), fmt.Sprintf("%.2f", ours.rate()/theirs.rate())},
-		row{"the same, processor time a gigabyte", ms(ours.cost()), "docker-proxy", ms(theirs.cost()), fmt.Sprintf("%.2f", float64(ours.cost())/float64(theirs.cost()))},
-		row{"client to service with no forwarder at all, throughput", direct.speed(), "docker-proxy", theirs.speed(), fmt.Sprintf("%.2f", direct.rate()/theirs.rate())})
+	b.higher("published port in userspace, throughput ("+control+")", ours.rate(), "docker-proxy", theirs.rate())
+	b.rows = append(b.rows, row{"the same, processor time a gigabyte", ms(ours.cost()), "docker-proxy", ms(theirs.cost()), fmt.Sprintf("%.2f", float64(ours.cost())/float64(theirs.cost()))})
+	b.higher("client to service with no forwarder at all, throughput", direct.rate(), "docker-proxy", theirs.rate())
 	return nil
 }
 
-func swallow(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			buf := make([]byte, 1<<20)
-			for {
-				if _, err := c.Read(buf); err != nil {
-					c.Write([]byte{0})
-					return
-				}
-			}
-		}()
-	}
-}
+// congestionPath is what TCP sockets of this network namespace begin with.
+const congestionPath = "/proc/sys/net/ipv4/tcp_congestion_control"
 
-// carrier is one forwarder under measurement.
-type carrier struct {
-	port  int
-	cmd   *exec.Cmd
-	in    io.Closer
-	bytes int64
-	took  time.Duration
-	cpu   time.Duration
-}
-
-func (c *carrier) start(at string) error {
-	in, err := c.cmd.StdinPipe()
+func congestion(name string) (back func(), err error) {
+	was, err := os.ReadFile(congestionPath)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.in = in
+	return func() { os.WriteFile(congestionPath, was, 0) }, os.WriteFile(congestionPath, []byte(name), 0)
+}
+
+// background starts what listens at an address, and waits until it does.
+func background(cmd *exec.Cmd, at string) (end func(), err error) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer null.Close()
-	c.cmd.ExtraFiles = []*os.File{null} // docker-proxy tells there that it listens
-	if err := c.cmd.Start(); err != nil {
-		return err
+	cmd.ExtraFiles = []*os.File{null} // docker-proxy tells there that it listens
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	end = func() {
+		in.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
 	}
 	for range 100 {
 		var conn net.Conn
 		if conn, err = net.Dial("tcp", at); err == nil {
-			return conn.Close()
+			conn.Close()
+			return end, nil
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	c.stop()
-	return err
+	end()
+	return nil, err
 }
 
-func (c *carrier) stop() {
-	c.in.Close()
-	c.cmd.Process.Kill()
-	c.cmd.Wait()
+// flow is what nettest send has sent: bytes, and the seconds they took.
+type flow struct{ bytes, seconds float64 }
+
+// pour runs nettest send for a second; words are the command and where to.
+func pour(words ...string) (f flow, err error) {
+	cmd := exec.Command(words[0], append(words[1:], "1s")...)
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err == nil {
+		_, err = fmt.Sscan(string(out), &f.bytes, &f.seconds)
+	}
+	if err != nil {
+		return f, fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, out, said.String())
+	}
+	return f, nil
 }
 
-// send sends for a while, and waits until all has arrived.
-func (c *carrier) send(d time.Duration) error {
-	conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(c.port))
+func (f flow) rate() float64 { return f.bytes / f.seconds }
+
+// higher adds a row of two throughputs, in bytes a second.
+func (b *bench) higher(what string, ours float64, peer string, theirs float64) {
+	b.rows = append(b.rows, row{what, fmt.Sprintf("%.2f GB/s", ours/1e9), peer, fmt.Sprintf("%.2f GB/s", theirs/1e9), fmt.Sprintf("%.2f", ours/theirs)})
+}
+
+// carrier is a forwarder under measurement, or the service itself.
+type carrier struct {
+	flow
+	port int
+	cmd  *exec.Cmd
+	cpu  time.Duration
+}
+
+func (c *carrier) at() string { return "127.0.0.1:" + strconv.Itoa(c.port) }
+
+func (c *carrier) send(nettest string) error {
+	used := cpu(c.cmd.Process.Pid)
+	f, err := pour(nettest, "send", c.at())
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	used, began, buf := c.used(), time.Now(), make([]byte, 256<<10)
-	for time.Since(began) < d {
-		n, err := conn.Write(buf)
-		c.bytes += int64(n)
-		if err != nil {
-			return err
-		}
-	}
-	conn.(*net.TCPConn).CloseWrite()
-	io.Copy(io.Discard, conn)
-	c.took += time.Since(began)
-	c.cpu += c.used() - used
+	c.bytes += f.bytes
+	c.seconds += f.seconds
+	c.cpu += cpu(c.cmd.Process.Pid) - used
 	return nil
 }
 
-// used is the processor time of the process in between, where there is one.
-func (c *carrier) used() time.Duration {
-	if c.cmd == nil {
-		return 0
-	}
-	return cpu(c.cmd.Process.Pid)
-}
-
-func (c *carrier) rate() float64 { return float64(c.bytes) / c.took.Seconds() }
-func (c *carrier) speed() string { return fmt.Sprintf("%.2f GB/s", c.rate()/1e9) }
 func (c *carrier) cost() time.Duration {
-	return time.Duration(float64(c.cpu) / (float64(c.bytes) / 1e9))
+	return time.Duration(float64(c.cpu) / (c.bytes / 1e9))
 }
 
 // cpu is the processor time that a process has used, with what the kernel did of the

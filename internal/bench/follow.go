@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -78,6 +80,33 @@ func follow(b *bench) error {
 	}
 	b.budget("a name in another container's name server, behind a start or end", longest["name server"], 100*time.Millisecond)
 	b.budget("the same in its hosts file", longest["hosts file"], 100*time.Millisecond)
+	return thousand(b, coracle, server)
+}
+
+// thousand asks for each of a thousand names, nine times, one after the other.
+func thousand(b *bench, coracle func(...string) (string, error), server net.Conn) error {
+	args := []string{"run", "-d", "--name", "many", "--network", "n"}
+	for i := range 1000 {
+		args = append(args, "--network-alias", "name"+strconv.Itoa(i))
+	}
+	defer coracle("rm", "-f", "many")
+	if _, err := coracle(append(args, "box", "sleep", "600")...); err != nil {
+		return err
+	}
+	time.Sleep(100 * time.Millisecond) // names follow
+	var took []time.Duration
+	for range 9 {
+		for i := range 1000 {
+			name := "name" + strconv.Itoa(i) + "."
+			began := time.Now()
+			if !answers(server, name) {
+				return errors.New("not answered: " + name)
+			}
+			took = append(took, time.Since(began))
+		}
+	}
+	slices.Sort(took)
+	b.budget("one of 1,000 names, 99 of 100 answers within", took[len(took)*99/100], time.Millisecond)
 	return nil
 }
 

@@ -63,7 +63,7 @@ func bridges(b *bench) error {
 			slices.Sort(r)
 			mid[name] = r[len(r)/2]
 		}
-		b.rows = append(b.rows, row{what + " (ratio: higher is better)", fmt.Sprintf("%.2f GB/s", mid["coracle"]/8e9), "docker", fmt.Sprintf("%.2f GB/s", mid["docker"]/8e9), fmt.Sprintf("%.2f", mid["coracle"]/mid["docker"])})
+		b.higher(what, mid["coracle"]/8, "docker", mid["docker"]/8)
 	}
 	add("container to container, iperf3", among)
 	add("published port from outside, iperf3", from)

@@ -262,7 +262,7 @@ func (b *bench) compare(what string, mid map[string]time.Duration) {
 func (b *bench) print() {
 	uname, _ := sh("uname", "-sr")
 	cpu, _ := sh("sh", "-c", "grep -m1 'model name' /proc/cpuinfo | cut -d: -f2")
-	fmt.Printf("%s, %s,%s, %d cores; medians; ratio = coracle / peer, smaller is better\n\n",
+	fmt.Printf("%s, %s,%s, %d cores; medians; ratio = coracle / peer: smaller is better, of GB/s larger\n\n",
 		time.Now().Format("2006-01-02"), uname, cpu, runtime.NumCPU())
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 1, ' ', 0)
 	fmt.Fprintln(w, "| what\t| coracle\t| peer\t| peer's\t| ratio\t|")
