@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -136,20 +134,6 @@ func eightAtOnce[T any](items []T, f func(T)) {
 	}
 	close(next)
 	wg.Wait()
-}
-
-// aside is try for goroutines that are not the test's: what does not end is an exit
-// code like another.
-func (m *machine) aside(args ...string) result {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := m.command(ctx, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(&errs, err)
-	}
-	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 
 // killMonitor kills the parent of a container's first process, unless one of them

@@ -6,6 +6,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -201,6 +202,25 @@ func (m *machine) try(args ...string) result { return m.feed(nil, args...) }
 // feed is try with standard input.
 func (m *machine) feed(stdin []byte, args ...string) result {
 	m.t.Helper()
+	r, err := m.outcome(stdin, args...)
+	if err != nil {
+		m.t.Fatalf("coracle %s: %v\n%s%s", strings.Join(args, " "), err, r.out, r.err)
+	}
+	return r
+}
+
+// aside is try for goroutines that are not the test's, and cannot end it: a command
+// that did not start or end has an exit code like one that failed.
+func (m *machine) aside(args ...string) result {
+	r, err := m.outcome(nil, args...)
+	if err != nil {
+		r.err += err.Error() + "\n"
+	}
+	return r
+}
+
+// outcome runs a command. An error says that it did not start, or not end in time.
+func (m *machine) outcome(stdin []byte, args ...string) (result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := m.command(ctx, args...)
@@ -210,17 +230,18 @@ func (m *machine) feed(stdin []byte, args ...string) result {
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
-	if ctx.Err() != nil {
-		m.t.Fatalf("coracle %s: no end within two minutes\n%s%s", strings.Join(args, " "), out.String(), errs.String())
+	r := result{out.String(), errs.String(), -1}
+	switch {
+	case ctx.Err() != nil:
+		return r, errors.New("no end within two minutes")
+	case cmd.ProcessState == nil:
+		return r, err
 	}
-	if cmd.ProcessState == nil {
-		m.t.Fatalf("coracle %s: %v", strings.Join(args, " "), err)
+	r.code = cmd.ProcessState.ExitCode()
+	if r.code < 0 {
+		r.code = 128 + int(cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
 	}
-	code := cmd.ProcessState.ExitCode()
-	if code < 0 {
-		code = 128 + int(cmd.ProcessState.Sys().(syscall.WaitStatus).Signal())
-	}
-	return result{out.String(), errs.String(), code}
+	return r, nil
 }
 
 // ok runs a command that must succeed and returns its trimmed output.
