@@ -63,18 +63,19 @@ func boardOf(machine, arch string) (board, error) {
 // fixed amount.
 func Memory(machine, arch string, asked int) (int, error) {
 	b, err := boardOf(machine, arch)
-	if err == nil && b.memory != 0 {
-		asked = b.memory
+	return b.has(asked), err
+}
+
+// has is how many MiB the board has where so many are asked for.
+func (b board) has(asked int) int {
+	if b.memory != 0 {
+		return b.memory
 	}
-	return asked, err
+	return asked
 }
 
 // args are QEMU's, with the second serial port at the unix socket at.
 func (b board) args(c *Config, initrd, at string) []string {
-	memory := c.Memory
-	if b.memory != 0 {
-		memory = b.memory
-	}
 	words := strings.Join(strings.Fields("console="+b.console+" panic=1 "+b.words+" "+c.Append), " ")
 	args := append([]string{}, b.machine...)
 	// The machine's time is that of its instructions, 2 ns each, and does not
@@ -83,7 +84,7 @@ func (b board) args(c *Config, initrd, at string) []string {
 	// timer reads the counter and writes when to wake, and where the host lets
 	// time pass between the two, that moment is past and comes again after 71
 	// minutes (QEMU's hw/timer/bcm2835_systmr.c, as the chip).
-	args = append(args, "-accel", "tcg", "-icount", "shift=1,sleep=off", "-m", strconv.Itoa(memory),
+	args = append(args, "-accel", "tcg", "-icount", "shift=1,sleep=off", "-m", strconv.Itoa(b.has(c.Memory)),
 		"-display", "none", "-no-reboot", "-nodefaults", "-net", "none",
 		"-kernel", c.Image, "-initrd", initrd, "-append", words,
 		"-chardev", "socket,id=port,path="+at)

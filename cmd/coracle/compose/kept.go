@@ -10,6 +10,7 @@ import (
 	"coracle/group/model"
 	"coracle/group/plan"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/volume"
 	"github.com/urfave/cli/v2"
 )
@@ -83,10 +84,5 @@ func newVolumes(t *Tool) *Verb {
 
 // mounts tells whether a container has a volume.
 func mounts(k *plan.Container, name string) bool {
-	for _, m := range k.Summary.Mounts {
-		if m.Name == name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(k.Summary.Mounts, func(m container.MountPoint) bool { return m.Name == name })
 }
