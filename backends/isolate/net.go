@@ -79,4 +79,7 @@ type NetSocket struct {
 }
 
 // NetSysctl is one file below /proc/sys/net.
-type NetSysctl struct{ Path, Value string }
+type NetSysctl struct {
+	Path, Value string
+	Try         bool // it does without
+}

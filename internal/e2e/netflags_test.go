@@ -33,6 +33,17 @@ func wiringFlags(t *testing.T, m *machine) {
 	m.network("prefixed", "--opt", "com.docker.network.container_iface_prefix=lan")
 	says("lan0", "--network", "flags", "--network", "prefixed", "box", "ls", "/sys/class/net")
 
+	if _, err := os.Stat("/proc/sys/net/ipv4/tcp_comp_sack_delay_ns"); err == nil && strings.Contains(m.backend, "netstack") {
+		const control = "/proc/sys/net/ipv4/tcp_congestion_control"
+		says("reno", "box", "cat", control)
+		host, err := os.ReadFile(control)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSpace(string(host))
+		says(name, "--sysctl", "net.ipv4.tcp_congestion_control="+name, "box", "cat", control)
+	}
+
 	// Ports: of one address of the host's that the network says, all that are
 	// exposed, and SCTP where there is a packet filter.
 	m.network("bound", "--opt", "com.docker.network.bridge.host_binding_ipv4=127.0.0.1")

@@ -372,6 +372,16 @@ func TestUnpaced(t *testing.T) {
 	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
+	Near(c)
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) {
+		if name, err := unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION); name != "reno" {
+			t.Errorf("from the client: %q, %v", name, err)
+		}
+	})
 	r.srv.loop.call(func() {
 		for c := range r.srv.conns {
 			for side, fd := range map[string]int{"client": c.near, "service": c.far} {
@@ -386,6 +396,33 @@ func TestUnpaced(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestStream: streams by the dozen, of which not all have a large buffer.
+func TestStream(t *testing.T) {
+	var most atomic.Int32
+	var wg sync.WaitGroup
+	for range 2 * mostLent {
+		wg.Go(func() {
+			data := bytes.Repeat([]byte("a plank"), 1<<18)
+			r, w := net.Pipe()
+			go func() {
+				for rest := data; len(rest) > 0; rest = rest[min(len(rest), 1<<20):] {
+					w.Write(rest[:min(len(rest), 1<<20)])
+					most.Store(max(most.Load(), int32(len(lent))))
+				}
+				w.Close()
+			}()
+			var got bytes.Buffer
+			if err := stream(&got, r); err != nil || !bytes.Equal(got.Bytes(), data) {
+				t.Errorf("%d bytes of %d, %v", got.Len(), len(data), err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n == 0 || n > mostLent || len(lent) != 0 {
+		t.Errorf("%d large buffers at once, of %d; %d were not given back", n, mostLent, len(lent))
+	}
 }
 
 func openFiles(t *testing.T) int {

@@ -22,7 +22,7 @@ func Join(ctx context.Context, a, b net.Conn) {
 
 // carry copies from src to dst and passes the end on.
 func carry(dst, src net.Conn) {
-	_, err := io.Copy(dst, src)
+	err := stream(dst, src)
 	if w, ok := dst.(interface{ CloseWrite() error }); ok && err == nil {
 		w.CloseWrite()
 		return
@@ -34,6 +34,54 @@ func carry(dst, src net.Conn) {
 	}
 	abort(src)
 }
+
+// stream copies until the end, in larger pieces while the source has more at hand and
+// not too many others do so: who sends decides how much memory that is.
+func stream(dst io.Writer, src io.Reader) error {
+	small := make([]byte, 16<<10)
+	buf := small
+	back := func() {
+		if len(buf) == bufSize {
+			pieces.Put((*piece)(buf))
+			<-lent
+		}
+		buf = small
+	}
+	defer back()
+	for {
+		n, err := src.Read(buf)
+		if n > 0 {
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case n <= len(small) && len(buf) == bufSize:
+			back()
+		case n < len(buf) || len(buf) == bufSize:
+		default:
+			select {
+			case lent <- struct{}{}:
+				buf = pieces.Get().(*piece)[:]
+			default:
+			}
+		}
+	}
+}
+
+// piece is a larger piece, of which mostLent are in use at once.
+type piece [bufSize]byte
+
+const mostLent = 32
+
+var (
+	pieces = sync.Pool{New: func() any { return new(piece) }}
+	lent   = make(chan struct{}, mostLent)
+)
 
 // abort ends a connection with a reset where it can.
 func abort(c net.Conn) {

@@ -200,7 +200,7 @@ func (s *Server) accepted(p *port, near int, sa unix.Sockaddr) {
 	}
 	from := addrPort(sa)
 	if sameMachine(near, from.Addr()) {
-		Unpaced(near)
+		unpaced(near)
 	}
 	if s.way.Dial != nil {
 		s.relay(near, from, to)
@@ -212,7 +212,7 @@ func (s *Server) accepted(p *port, near int, sa unix.Sockaddr) {
 		return
 	}
 	setStream(far)
-	Unpaced(far)
+	unpaced(far)
 	err = unix.Connect(far, sockaddr(to))
 	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
 		unix.Close(far)

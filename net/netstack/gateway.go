@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"coracle/net/forward"
@@ -182,18 +181,13 @@ func (g *gateway) dialed(r *tcp.ForwarderRequest) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(g.ctx, dialFor)
-	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
-		if !to.IsLoopback() {
-			return nil
-		}
-		return c.Control(func(fd uintptr) { forward.Unpaced(int(fd)) })
-	}}
-	host, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(to, r.ID().LocalPort).String())
+	host, err := new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(to, r.ID().LocalPort).String())
 	cancel()
 	if err != nil {
 		r.Complete(true)
 		return
 	}
+	forward.Near(host)
 	var wq waiter.Queue
 	ep, terr := r.CreateEndpoint(&wq)
 	if terr != nil {

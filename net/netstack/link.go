@@ -66,6 +66,10 @@ func (l *link) ParseHeader(pkt *stack.PacketBuffer) bool {
 	return ok
 }
 
+// mostHeaders is room for the headers of a frame: Ethernet's, IPv4's or IPv6's, and
+// TCP's, with options.
+const mostHeaders = ethLen + header.IPv4MaximumHeaderSize + header.TCPHeaderMaximumSize
+
 // deliver gives a frame to the stack, in a copy.
 func (l *link) deliver(f frame) {
 	l.mu.RLock()
@@ -74,7 +78,14 @@ func (l *link) deliver(f frame) {
 	if up == nil {
 		return
 	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f)})
+	// The headers apart: the stack, when it looks at one that others look at too,
+	// makes a copy of the whole piece that it is in.
+	head := min(len(f), mostHeaders)
+	payload := buffer.MakeWithData(f[:head])
+	if head < len(f) {
+		payload.Append(buffer.NewViewWithData(f[head:]))
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
 	defer pkt.DecRef()
 	if l.ParseHeader(pkt) {
 		up.DeliverNetworkPacket(tcpip.NetworkProtocolNumber(f.kind()), pkt)
