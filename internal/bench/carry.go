@@ -14,7 +14,7 @@ import (
 
 // forwarders measures what goes through a published port in userspace, over the
 // loopback interface, and what a gigabyte costs the process in between.
-func (b *bench) forwarders() error {
+func forwarders(b *bench) error {
 	proxy, err := exec.LookPath("docker-proxy")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: docker-proxy left out:", err)
@@ -30,7 +30,7 @@ func (b *bench) forwarders() error {
 		} else if data, err := os.ReadFile(congestionPath); err == nil {
 			control += ", " + strings.TrimSpace(string(data))
 		}
-		if err := b.carried(proxy, control); err != nil {
+		if err := carried(b, proxy, control); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func (b *bench) forwarders() error {
 
 // carried measures forwarders beside each other; what paces on the loopback interface
 // meets those who do nothing about it.
-func (b *bench) carried(proxy, control string) error {
+func carried(b *bench, proxy, control string) error {
 	direct, ours, theirs := &carrier{port: 47100}, &carrier{port: 47101}, &carrier{port: 47102}
 	direct.cmd = exec.Command(b.nettest, "serve", direct.at())
 	ours.cmd = exec.Command(b.nettest, "forward", ours.at(), direct.at())
@@ -182,7 +182,7 @@ func (b *bench) wiring() error {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build nettest: %w\n%s", err, out)
 	}
-	if err := b.forwarders(); err != nil {
+	if err := forwarders(b); err != nil {
 		return err
 	}
 	if err := follow(b); err != nil {

@@ -13,30 +13,21 @@ import (
 
 	"coracle/net/forward"
 	"coracle/net/network"
-
-	"golang.org/x/sys/unix"
 )
 
-const usage = `usage: nettest forward FROM TO           carry one TCP port until standard input ends
-       nettest serve AT [bare]          take what clients send until standard input ends
-       nettest send TO DURATION [bare]  send, and print how many bytes arrived, and the seconds
-"bare" does without copies: sendfile(2), and recv(2) with MSG_TRUNC (tcp(7))`
+const usage = `usage: nettest forward FROM TO    carry one TCP port until standard input ends
+       nettest serve AT           take what clients send until standard input ends
+       nettest send TO DURATION   send, and print how many bytes arrived, and the seconds`
 
 func main() {
 	var err error
-	args := os.Args[1:]
-	bare := len(args) == 3 && args[0] == "serve" || len(args) == 4
-	if bare {
-		bare = args[len(args)-1] == "bare"
-		args = args[:len(args)-1]
-	}
-	switch {
+	switch args := os.Args[1:]; {
 	case len(args) == 3 && args[0] == "forward":
 		err = carry(args[1], args[2])
 	case len(args) == 2 && args[0] == "serve":
-		err = serve(args[1], bare)
+		err = serve(args[1])
 	case len(args) == 3 && args[0] == "send":
-		err = send(args[1], args[2], bare)
+		err = send(args[1], args[2])
 	default:
 		err = errors.New(usage)
 	}
@@ -70,7 +61,7 @@ func carry(at, service string) error {
 // confirm is how many bytes the service reads before it answers with one byte.
 const confirm = 4 << 20
 
-func serve(at string, bare bool) error {
+func serve(at string) error {
 	l, err := net.Listen("tcp", at)
 	if err != nil {
 		return err
@@ -81,33 +72,19 @@ func serve(at string, bare bool) error {
 			if err != nil {
 				return
 			}
-			go take(c.(*net.TCPConn), bare)
+			go take(c)
 		}
 	}()
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
-func take(c *net.TCPConn, bare bool) {
+func take(c net.Conn) {
 	defer c.Close()
-	read := c.Read
-	if bare {
-		raw, err := c.SyscallConn()
-		if err != nil {
-			return
-		}
-		read = func(buf []byte) (n int, err error) {
-			e := raw.Read(func(fd uintptr) bool {
-				n, _, err = unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
-				return err != unix.EAGAIN
-			})
-			return n, errors.Join(e, err)
-		}
-	}
 	buf := make([]byte, 1<<20)
 	for sum := 0; ; {
-		n, err := read(buf)
-		if err != nil || n == 0 {
+		n, err := c.Read(buf)
+		if err != nil {
 			return
 		}
 		for sum += n; sum >= confirm; sum -= confirm {
@@ -118,7 +95,7 @@ func take(c *net.TCPConn, bare bool) {
 
 // send counts what the service has confirmed: what is under way at the end is not
 // counted.
-func send(to, duration string, bare bool) error {
+func send(to, duration string) error {
 	d, err := time.ParseDuration(duration)
 	if err != nil {
 		return err
@@ -128,14 +105,14 @@ func send(to, duration string, bare bool) error {
 		return err
 	}
 	defer c.Close()
-	chunk, err := source(c.(*net.TCPConn), bare)
-	if err != nil {
-		return err
-	}
 	began := time.Now()
 	c.SetDeadline(began.Add(d))
 	go func() {
-		for chunk() == nil {
+		buf := make([]byte, 256<<10)
+		for {
+			if _, err := c.Write(buf); err != nil {
+				return
+			}
 		}
 	}()
 	var sum int64
@@ -151,29 +128,4 @@ func send(to, duration string, bare bool) error {
 		}
 		sum += int64(n) * confirm
 	}
-}
-
-// source is what sends one piece.
-func source(c *net.TCPConn, bare bool) (chunk func() error, err error) {
-	buf := make([]byte, 256<<10)
-	if !bare {
-		return func() error { _, err := c.Write(buf); return err }, nil
-	}
-	fd, err := unix.MemfdCreate("nettest", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), "memfd")
-	for range 256 {
-		if _, err := f.Write(buf); err != nil {
-			return nil, err
-		}
-	}
-	return func() error {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		_, err := io.Copy(c, f) // sendfile(2)
-		return err
-	}, nil
 }
