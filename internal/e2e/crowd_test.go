@@ -35,9 +35,11 @@ func TestNoneLost(t *testing.T) {
 
 func crowd(m *machine, containers, ops int) {
 	t := m.t
+	// No name may be the beginning of an ID, as "c8" is: once that name is gone,
+	// `rm -f c8` removes another container, as Docker's does.
 	names := make([]string, containers)
 	for i := range names {
-		names[i] = "c" + strconv.Itoa(i)
+		names[i] = "n" + strconv.Itoa(i)
 	}
 	eightAtOnce(names, func(name string) {
 		if r := m.aside("run", "-d", "--name", name, net, "--init", "box", "sleep", "100000"); r.code != 0 {
