@@ -55,15 +55,15 @@ func stream(dst io.Writer, src io.Reader) error {
 				return err
 			}
 		}
+		large := len(buf) == bufSize
 		switch {
 		case err == io.EOF:
 			return nil
 		case err != nil:
 			return err
-		case n <= len(small) && len(buf) == bufSize:
+		case large && n <= len(small):
 			back()
-		case n < len(buf) || len(buf) == bufSize:
-		default:
+		case !large && n == len(small):
 			select {
 			case lent <- struct{}{}:
 				buf = pieces.Get().(*piece)[:]
