@@ -20,21 +20,19 @@ func forwarders(b *bench) error {
 		fmt.Fprintln(os.Stderr, "bench: docker-proxy left out:", err)
 		return nil
 	}
-	for _, control := range []string{"the host's congestion control", "reno"} {
-		if control == "reno" {
-			back, err := congestion(control)
-			if err != nil {
-				return err
-			}
-			defer back()
-		} else if data, err := os.ReadFile(congestionPath); err == nil {
-			control += ", " + strings.TrimSpace(string(data))
-		}
-		if err := carried(b, proxy, control); err != nil {
-			return err
-		}
+	control := "the host's congestion control"
+	if data, err := os.ReadFile(congestionPath); err == nil {
+		control += ", " + strings.TrimSpace(string(data))
 	}
-	return nil
+	if err := carried(b, proxy, control); err != nil {
+		return err
+	}
+	back, err := congestion("reno")
+	if err != nil {
+		return err
+	}
+	defer back()
+	return carried(b, proxy, "reno")
 }
 
 // carried measures forwarders beside each other; what paces on the loopback interface

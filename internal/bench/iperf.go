@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,11 +57,7 @@ func bridges(b *bench) error {
 		}
 	}
 	add := func(what string, rates map[string][]float64) {
-		mid := map[string]float64{}
-		for name, r := range rates {
-			slices.Sort(r)
-			mid[name] = r[len(r)/2]
-		}
+		mid := middles(rates)
 		b.higher(what, mid["coracle"]/8, "docker", mid["docker"]/8)
 	}
 	add("container to container, iperf3", among)

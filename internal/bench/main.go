@@ -6,9 +6,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -213,11 +215,7 @@ func (b *bench) podman(args ...string) []string {
 // the machine meets all of them.
 func (b *bench) median(rounds int, commands map[string][]string) (map[string]time.Duration, error) {
 	times := map[string][]time.Duration{}
-	var names []string
-	for name := range commands {
-		names = append(names, name)
-	}
-	sort.Strings(names)
+	names := slices.Sorted(maps.Keys(commands))
 	for i := -2; i < rounds; i++ {
 		for _, name := range names {
 			argv := commands[name]
@@ -235,12 +233,21 @@ func (b *bench) median(rounds int, commands map[string][]string) (map[string]tim
 			}
 		}
 	}
-	mid := map[string]time.Duration{}
-	for name, t := range times {
-		sort.Slice(t, func(i, j int) bool { return t[i] < t[j] })
-		mid[name] = t[len(t)/2]
+	return middles(times), nil
+}
+
+// middle is the median; it sorts s.
+func middle[T cmp.Ordered](s []T) T {
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+func middles[T cmp.Ordered](all map[string][]T) map[string]T {
+	out := map[string]T{}
+	for name, s := range all {
+		out[name] = middle(s)
 	}
-	return mid, nil
+	return out
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }

@@ -228,19 +228,17 @@ func (b *bench) many() error {
 	if b.peers["docker"] {
 		tools["docker"] = []string{"docker"}
 	}
-	mid := map[string]time.Duration{}
+	times := map[string][]time.Duration{}
 	for name, tool := range tools {
-		var times []time.Duration
 		for range 3 {
 			took, err := startMany(tool, count)
 			if err != nil {
 				return err
 			}
-			times = append(times, took)
+			times[name] = append(times[name], took)
 		}
-		mid[name] = max(min(times[0], times[1]), min(max(times[0], times[1]), times[2]))
 	}
-	b.compare(fmt.Sprintf("%d detached containers at once", count), mid)
+	b.compare(fmt.Sprintf("%d detached containers at once", count), middles(times))
 	return nil
 }
 
@@ -317,7 +315,7 @@ func (b *bench) copies() error {
 			times[names[k]] = append(times[names[k]], time.Since(began))
 		}
 	}
-	b.compare("create on the copy rung, Debian tree, on "+where, map[string]time.Duration{"coracle": middle(times["coracle"]), "cp -a": middle(times["cp -a"])})
+	b.compare("create on the copy rung, Debian tree, on "+where, middles(times))
 	return nil
 }
 
@@ -341,13 +339,4 @@ func (b *bench) freshExt4() (dir, where string) {
 	}
 	b.defers(func() { sh("umount", dir) })
 	return dir, "an ext4 of its own"
-}
-
-func middle(t []time.Duration) time.Duration {
-	for i := range t {
-		for j := i; j > 0 && t[j] < t[j-1]; j-- {
-			t[j], t[j-1] = t[j-1], t[j]
-		}
-	}
-	return t[len(t)/2]
 }

@@ -123,14 +123,6 @@ func (b *bench) roundTrips(image string) error {
 
 const bare = "gzip -dc | tar -x, two at a time"
 
-func middles(times map[string][]time.Duration) map[string]time.Duration {
-	out := map[string]time.Duration{}
-	for name, t := range times {
-		out[name] = middle(t)
-	}
-	return out
-}
-
 // timed runs a command after what was written before is on the disk. rss is the
 // most memory that it had, in kilobytes.
 func timed(argv []string) (took time.Duration, rss int64, err error) {

@@ -69,13 +69,9 @@ func stacks(b *bench) error {
 			rates[name] = append(rates[name], f.rate())
 		}
 	}
-	speed := map[string]float64{}
-	for name, r := range rates {
-		slices.Sort(r)
-		speed[name] = r[len(r)/2]
-	}
+	speed := middles(rates)
 	if r := rates["pasta"]; r != nil {
-		speed["pasta"] = r[len(r)-1]
+		speed["pasta"] = slices.Max(r)
 	}
 	for _, of := range [][2]string{{"tap", "netstack to the host, throughput (reno)"}, {"pair", "the same without a TAP device"}} {
 		for _, name := range slices.Sorted(maps.Keys(peers)) {
