@@ -94,8 +94,7 @@ func filter(v Version, watch bool) ([]unix.SockFilter, error) {
 		if watch {
 			for _, w := range watched() {
 				if nr, ok := confine.Number(t.arch, w.name); ok && w.of(i == 0) {
-					s.add(jumpEQ, nr, 0, 1)
-					s.add(ret, unix.SECCOMP_RET_USER_NOTIF, 0, 0)
+					s.when(nr, w.tests, unix.SECCOMP_RET_USER_NOTIF)
 				}
 			}
 		}
@@ -155,26 +154,32 @@ func (a *asm) options(t table, v Version, opts []option) {
 			continue
 		}
 		for _, name := range o.names {
-			nr, ok := confine.Number(t.arch, name)
-			if !ok {
-				continue
+			if nr, ok := confine.Number(t.arch, name); ok {
+				a.when(nr, o.tests, refuse(o.errno))
 			}
-			var body asm
-			for _, c := range o.tests {
-				body.test(c)
-			}
-			body.add(ret, refuse(o.errno), 0, 0)
-			// Each failed test leads to the reload behind the body.
-			for i := range body {
-				if body[i].Jf == failed {
-					body[i].Jf = uint8(len(body) - i - 1)
-				}
-			}
-			a.add(jumpEQ, nr, 0, uint8(len(body)+1))
-			*a = append(*a, body...)
-			a.add(load, offNr, 0, 0)
 		}
 	}
+}
+
+// when gives the call nr, if all tests hold, the answer; else the number is in
+// the accumulator again.
+func (a *asm) when(nr uint32, tests []test, answer uint32) {
+	var body asm
+	for _, c := range tests {
+		body.test(c)
+	}
+	body.add(ret, answer, 0, 0)
+	// Each failed test leads to the reload behind the body.
+	for i := range body {
+		if body[i].Jf == failed {
+			body[i].Jf = uint8(len(body) - i - 1)
+		}
+	}
+	if len(tests) > 0 {
+		body.add(load, offNr, 0, 0)
+	}
+	a.add(jumpEQ, nr, 0, uint8(len(body)))
+	*a = append(*a, body...)
 }
 
 // failed is the target of a test's jump until the length of all is known.

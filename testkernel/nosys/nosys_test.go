@@ -15,6 +15,7 @@ import (
 
 	"coracle/backends/confine"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,6 +101,7 @@ func try() {
 	text, err := os.ReadFile("/proc/filesystems")
 	fmt.Println("listed", strings.Contains(string(text), "\toverlay\n"), strings.Contains(string(text), "\ttmpfs\n"), errno(err))
 	tryFiles()
+	tryLinks()
 	var fds [2]int
 	fmt.Println("pipe2", errno(unix.Pipe2(fds[:], unix.O_CLOEXEC)))
 	fmt.Println("pointer", unsafe.Sizeof(uintptr(0)))
@@ -133,6 +135,43 @@ func tryFiles() {
 	}
 	_, err = os.OpenFile(file, os.O_WRONLY, 0)
 	fmt.Println("procs", errno(err))
+}
+
+// tryLinks makes a bridge with a port by netlink, in a network namespace of the
+// thread's own.
+func tryLinks() {
+	if unix.Unshare(unix.CLONE_NEWNET) != nil {
+		return
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return
+	}
+	defer h.Close()
+	named := func(name string) netlink.LinkAttrs {
+		a := netlink.NewLinkAttrs()
+		a.Name = name
+		return a
+	}
+	port := &netlink.Veth{LinkAttrs: named("port"), PeerName: "peer"}
+	fmt.Println("veth", errno(h.LinkAdd(port)))
+	bridge := &netlink.Bridge{LinkAttrs: named("bridge")}
+	err = h.LinkAdd(bridge)
+	fmt.Println("bridge", errno(err))
+	if err != nil {
+		b := [unix.IFNAMSIZ]byte{'b', 'r', 'i', 'd', 'g', 'e'}
+		fd, _ := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCBRADDBR, uintptr(unsafe.Pointer(&b)))
+		fmt.Println("bridge by ioctl", int(e))
+	}
+	is, err := h.LinkByName("bridge")
+	if err != nil {
+		return
+	}
+	err = h.LinkSetMaster(port, is)
+	if got, lost := h.LinkByName("port"); lost == nil {
+		fmt.Println("port", errno(err), got.Attrs().MasterIndex != 0)
+	}
 }
 
 // opened is what comes of reading what was opened with O_PATH and flags.
@@ -202,6 +241,7 @@ func TestWithheld(t *testing.T) {
 				has("subreaper 0")
 			}
 			hasFiles(has, v)
+			hasLinks(t, out, has, v)
 			if v.Less(Version{3}) {
 				has(fmt.Sprintf("ns/net %d", int(unix.ENOENT)))
 			} else {
@@ -248,6 +288,21 @@ func hasFiles(has func(string), v Version) {
 			has(fmt.Sprintf("procs %d", at(Version{3}, unix.EINVAL, 0)))
 		}
 	}
+}
+
+// hasLinks checks what tryLinks printed.
+func hasLinks(t *testing.T, out string, has func(string), v Version) {
+	if !strings.Contains(out, "\nveth 0\n") {
+		t.Log("no veth in a network namespace here: links are not tried")
+		return
+	}
+	if v.Less(Version{3}) {
+		has(fmt.Sprintf("bridge %d", int(unix.EOPNOTSUPP)))
+		has("bridge by ioctl 0")
+	} else {
+		has("bridge 0")
+	}
+	has(fmt.Sprintf("port 0 %v", !v.Less(Version{2, 6, 39})))
 }
 
 // What is there on the older kernel must not be refused.

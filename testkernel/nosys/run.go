@@ -206,7 +206,7 @@ func leaks(v Version) []string {
 	out := []string{
 		"calls of 32-bit programs that hang on a string (mount types, paths)",
 		"names in the listing of a directory",
-		"netlink families and messages (nf_tables before 3.13)",
+		"netlink families and messages (nf_tables before 3.13), but for links, and those too by sendmsg, as iproute2 does",
 		"uname, but of 32-bit programs with the machine's own host name",
 	}
 	if v.Less(Version{2, 6, 33}) {

@@ -160,7 +160,7 @@ func errnoNamed(s string) unix.Errno {
 func unseenAt(v Version) ([]unseen, error) {
 	var out []unseen
 	err := lines("unseen.tsv", unseenText, func(f []string) error {
-		kinds := []string{"fs", "path", "file", "written", "controller", "option", "userns", "xattr", "flag"}
+		kinds := []string{"fs", "path", "file", "written", "controller", "option", "userns", "xattr", "flag", "link", "ignored"}
 		if len(f) != 4 || !slices.Contains(kinds, f[0]) {
 			return fmt.Errorf("want kind (one of %s), name, version, what", strings.Join(kinds, ", "))
 		}

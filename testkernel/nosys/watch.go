@@ -16,11 +16,12 @@ import (
 
 // watchedCall is a call whose string argument arg the supervisor reads. dir is the
 // argument with the directory that a relative path begins at, or none; flags is
-// that with the flags of an open, or none.
+// that with the flags of an open, or none. It is watched if tests hold.
 type watchedCall struct {
 	name            string
 	arg, dir, flags int
 	open            bool
+	tests           []test
 }
 
 const none = -1
@@ -34,14 +35,20 @@ func (w watchedCall) of(native bool) bool { return native == (w.name != "uname")
 func watched() []watchedCall {
 	return []watchedCall{
 		{name: "mount", arg: 2},
-		{"open", 0, none, 1, true}, {"openat", 1, 0, 2, true}, {"openat2", 1, 0, none, true},
-		{"stat", 0, none, none, false}, {"lstat", 0, none, none, false}, {"stat64", 0, none, none, false}, {"lstat64", 0, none, none, false},
-		{"newfstatat", 1, 0, none, false}, {"fstatat64", 1, 0, none, false}, {"statx", 1, 0, none, false},
-		{"access", 0, none, none, false}, {"faccessat", 1, 0, none, false}, {"faccessat2", 1, 0, none, false},
-		{"readlink", 0, none, none, false}, {"readlinkat", 1, 0, none, false}, {"chdir", 0, none, none, false},
+		{"open", 0, none, 1, true, nil}, {"openat", 1, 0, 2, true, nil}, {"openat2", 1, 0, none, true, nil},
+		look("stat", none), look("lstat", none), look("stat64", none), look("lstat64", none),
+		look("newfstatat", 0), look("fstatat64", 0), look("statx", 0),
+		look("access", none), look("faccessat", 0), look("faccessat2", 0),
+		look("readlink", none), look("readlinkat", 0), look("chdir", none),
 		{name: "uname"},
 		{name: "setxattr", arg: 1}, {name: "lsetxattr", arg: 1}, {name: "fsetxattr", arg: 1},
+		{name: "sendto", tests: []test{{arg: 5, op: '=', value: unix.SizeofSockaddrNetlink}}},
 	}
+}
+
+// look is a call that looks at a path, which stands behind dir.
+func look(name string, dir int) watchedCall {
+	return watchedCall{name: name, arg: dir + 1, dir: dir, flags: none}
 }
 
 // struct seccomp_notif, seccomp_notif_resp and seccomp_notif_addfd of
@@ -139,7 +146,7 @@ func (s *supervisor) serve() {
 func (s *supervisor) answer(n *notif) {
 	w := s.byNr[tableNr{n.arch, n.nr}]
 	var str string
-	if w.name != "uname" {
+	if w.name != "uname" && w.name != "sendto" {
 		str = readString(n.pid, n.args[w.arg])
 	}
 	var errno unix.Errno
@@ -149,6 +156,8 @@ func (s *supervisor) answer(n *notif) {
 			s.send(notifResp{id: n.id})
 			return
 		}
+	case w.name == "sendto":
+		errno = s.alterLinks(n)
 	case w.name == "mount":
 		errno = s.judgeMount(n, str)
 	case strings.HasSuffix(w.name, "setxattr"):
@@ -327,10 +336,26 @@ func (s *supervisor) uname(n *notif) bool {
 	clear(u.Release[:])
 	copy(u.Release[:], s.release)
 	all := (*[unsafe.Sizeof(u)]byte)(unsafe.Pointer(&u))
-	local := []unix.Iovec{{Base: &all[0]}}
-	local[0].SetLen(len(all))
-	wrote, err := unix.ProcessVMWritev(int(n.pid), local, []unix.RemoteIovec{{Base: uintptr(n.args[0]), Len: len(all)}}, 0)
-	return err == nil && wrote == len(all)
+	return write(n.pid, n.args[0], all[:])
+}
+
+// write writes to the memory of another process.
+func write(pid uint32, addr uint64, b []byte) bool {
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	n, err := unix.ProcessVMWritev(int(pid), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
+	return err == nil && n == len(b)
+}
+
+// read reads from the memory of another process; nil where there is none.
+func read(pid uint32, addr uint64, b []byte) []byte {
+	local := []unix.Iovec{{Base: &b[0]}}
+	local[0].SetLen(len(b))
+	n, err := unix.ProcessVMReadv(int(pid), local, []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}, 0)
+	if err != nil {
+		return nil
+	}
+	return b[:n]
 }
 
 func (s *supervisor) hides(kind, name string) bool {
@@ -427,18 +452,14 @@ func (s *supervisor) reduce(path string) bool {
 func readString(pid uint32, addr uint64) string {
 	var out []byte
 	for len(out) < unix.PathMax && addr != 0 {
-		page := make([]byte, 4096-addr%4096)
-		local := []unix.Iovec{{Base: &page[0]}}
-		local[0].SetLen(len(page))
-		remote := []unix.RemoteIovec{{Base: uintptr(addr), Len: len(page)}}
-		n, err := unix.ProcessVMReadv(int(pid), local, remote, 0)
-		if n <= 0 || err != nil {
+		page := read(pid, addr, make([]byte, 4096-addr%4096))
+		if len(page) == 0 {
 			return ""
 		}
-		if i := bytes.IndexByte(page[:n], 0); i >= 0 {
+		if i := bytes.IndexByte(page, 0); i >= 0 {
 			return string(append(out, page[:i]...))
 		}
-		out, addr = append(out, page[:n]...), addr+uint64(n)
+		out, addr = append(out, page...), addr+uint64(len(page))
 	}
 	return ""
 }
