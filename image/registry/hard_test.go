@@ -19,12 +19,8 @@ import (
 	"coracle/image/name"
 )
 
-// TestPullChild is not a test: TestPullKilled starts it and kills it.
-func TestPullChild(t *testing.T) {
-	dir, ref := os.Getenv("CORACLE_TEST_PULL_DIR"), os.Getenv("CORACLE_TEST_PULL_REF")
-	if dir == "" {
-		t.Skip("a child of TestPullKilled only")
-	}
+// pullInto is what TestPullKilled's child does.
+func pullInto(t *testing.T, dir, ref string) {
 	n, err := name.Parse(ref)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +70,10 @@ func (p *place) sound() int {
 // TestPullKilled: at whatever point a pull is killed, the store holds whole images
 // or none, and the next pull goes on with what has come.
 func TestPullKilled(t *testing.T) {
+	if dir := os.Getenv("CORACLE_TEST_PULL_DIR"); dir != "" {
+		pullInto(t, dir, os.Getenv("CORACLE_TEST_PULL_REF"))
+		return
+	}
 	s := newServer(t)
 	var tars [][]byte
 	for i := range 4 {
@@ -88,7 +88,7 @@ func TestPullKilled(t *testing.T) {
 	}
 	finished := 0
 	for range rounds {
-		c := exec.Command(os.Args[0], "-test.run=^TestPullChild$")
+		c := exec.Command(os.Args[0], "-test.run=^TestPullKilled$")
 		c.Env = append(os.Environ(), "CORACLE_TEST_PULL_DIR="+dir, "CORACLE_TEST_PULL_REF="+s.ref("killed:1").String())
 		out, err := c.StdoutPipe()
 		if err != nil {

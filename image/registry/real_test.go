@@ -350,6 +350,10 @@ func TestPlainHTTP(t *testing.T) {
 
 // TestProxy: HTTPS_PROXY and its kin are heeded.
 func TestProxy(t *testing.T) {
+	if os.Getenv("CORACLE_TEST_PROXY") != "" {
+		pullByProxy(t)
+		return
+	}
 	s := newServer(t)
 	asked := make(chan string, 100)
 	s.fault(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
@@ -357,8 +361,7 @@ func TestProxy(t *testing.T) {
 		w.WriteHeader(http.StatusForbidden)
 		return true
 	})
-	// The environment is read once a process.
-	c := exec.Command(os.Args[0], "-test.run=^TestProxyChild$", "-test.v")
+	c := exec.Command(os.Args[0], "-test.run=^TestProxy$", "-test.v")
 	c.Env = append(os.Environ(), "CORACLE_TEST_PROXY=1", "HTTP_PROXY="+s.URL, "HTTPS_PROXY="+s.URL, "NO_PROXY=direct.test", "http_proxy=", "https_proxy=", "no_proxy=")
 	out, err := c.CombinedOutput()
 	if err != nil {
@@ -374,11 +377,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyChild is not a test: TestProxy starts it.
-func TestProxyChild(t *testing.T) {
-	if os.Getenv("CORACLE_TEST_PROXY") == "" {
-		t.Skip("a child of TestProxy only")
-	}
+// pullByProxy is what TestProxy's child does: the environment is read once a process.
+func pullByProxy(t *testing.T) {
 	for _, host := range []string{"proxied.test:5000", "direct.test:5000"} {
 		c := client(t, `{"insecure-registries":["proxied.test:5000","direct.test:5000"],"max-download-attempts":1}`)
 		_, err := newPlace(t, "").pull(c, parse(t, host+"/x:1"))
