@@ -57,16 +57,15 @@ func (v *verb) badValue(name, value string, err error) error {
 }
 
 func unknownCommand(words []string) error {
-	said := "coracle " + words[0]
-	spelling := ""
+	name, spelling := words[0], ""
 	if family(words[0]) != "" {
-		said += " " + words[1]
-		spelling = words[0]
-		if why := compose.Lacks(words[1], ""); why != "" && compose.Is(words[0]) {
-			return &usageError{spelling, fmt.Errorf("%s is not supported: %s", said, why), 1}
-		}
+		name, spelling = words[0]+" "+words[1], words[0]
 	}
-	return &usageError{spelling, fmt.Errorf("unknown command: %s", said), 1}
+	err := fmt.Errorf("unknown command: coracle %s", name)
+	if why := Absent(name); why != "" {
+		err = fmt.Errorf("coracle %s is not supported: %s", name, why)
+	}
+	return &usageError{spelling, err, 1}
 }
 
 func (v *verb) arity(n int) error {

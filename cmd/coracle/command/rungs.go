@@ -8,7 +8,7 @@ import (
 
 // Missing says why the command lacks a flag of Docker's; "" where nothing is said.
 func Missing(command, flag string) string {
-	if word, verb, _ := strings.Cut(command, " "); word == "compose" || word == "group" {
+	if word, verb, _ := strings.Cut(command, " "); compose.Is(word) {
 		if why := compose.Lacks(verb, flag); why != "" {
 			return why
 		}
@@ -27,10 +27,11 @@ func Missing(command, flag string) string {
 // come.
 func Absent(name string) string {
 	group, rest, _ := strings.Cut(name, " ")
-	switch group {
-	case "compose":
+	if compose.Is(group) {
 		verb, _, _ := strings.Cut(rest, " ")
 		return compose.Lacks(verb, "")
+	}
+	switch group {
 	case "swarm", "node", "service", "stack", "secret", "config":
 		return "coracle is no cluster (SCOPE.md)"
 	case "search":
