@@ -60,13 +60,15 @@ func (m *Manager) Begin(ctx context.Context, c *record.Container) (_ *Run, err e
 	if err := r.lease(ctx); err != nil {
 		return nil, err
 	}
-	if r.s.Publish, err = publish(c.HostConfig, c.Config.ExposedPorts); err != nil {
-		return nil, &Refusal{err}
+	if err := r.publish(); err != nil {
+		return nil, err
 	}
-	bind(r.s.Publish, r.s)
 	w, not, err := d.Open(ctx, r.s)
 	if err != nil {
-		return nil, errPorts(c, r.s.Endpoints[0].ID, err)
+		if len(r.s.Endpoints) > 0 {
+			err = errPorts(r.s.Endpoints[0], err)
+		}
+		return nil, fmt.Errorf("failed to set up container networking: %w", err)
 	}
 	r.w = w
 	if len(c.Served) > 0 && d.Namespace() {
@@ -119,6 +121,18 @@ func (r *Run) lease(ctx context.Context) error {
 		}
 		r.s.Endpoints = append(r.s.Endpoints, ep)
 	}
+	return nil
+}
+
+// publish says what is to be published, with the addresses of the host that the
+// network with the way out asks for; more are endpoints that are yet to come.
+func (r *Run) publish(more ...*network.Endpoint) error {
+	list, err := publish(r.c.HostConfig, r.c.Config.ExposedPorts)
+	if err != nil {
+		return &Refusal{err}
+	}
+	bind(list, r.s, append(slices.Clone(r.s.Endpoints), more...))
+	r.s.Publish = list
 	return nil
 }
 
@@ -304,7 +318,7 @@ func (r *Run) Close() error {
 			r.m.happened("disconnect", r.s.Network(ep), r.c.ID)
 		}
 	}
-	dropPorts(r.c.RunDir)
+	writePorts(r.c.RunDir, nil)
 	return failed
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/inside"
+	"coracle/net/forward"
 	"coracle/net/network"
 
 	dnetwork "github.com/moby/moby/api/types/network"
@@ -207,6 +208,10 @@ func (r *Run) obey(o *order) error {
 	}
 	// The driver adds it to the sandbox when it is there.
 	own, err := sysctlsOf(ep.DriverOpts, ep.Inner)
+	if err == nil && r.d.Namespace() && network.Way(r.s.Endpoints, false) == nil && network.Way(r.s.Endpoints, true) == nil {
+		// Nothing is published now, but may be on this one.
+		err = r.publish(ep)
+	}
 	if err == nil {
 		err = r.w.Connect(ctx, ep, func(ctx context.Context, what *isolate.Net) (map[string]*os.File, error) {
 			what.Sysctls = append(what.Sysctls, own...)
@@ -215,6 +220,11 @@ func (r *Run) obey(o *order) error {
 	}
 	if err != nil {
 		r.m.free(ep)
+		r.follow()
+		var taken *forward.TakenError
+		if errors.As(err, &taken) {
+			err = errPorts(ep, err)
+		}
 		return err
 	}
 	r.follow()

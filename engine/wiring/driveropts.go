@@ -40,9 +40,9 @@ func checkOptions(n *network.Network) error {
 const maxPrefix = 12
 
 // bind gives ports for which no address of the host was asked the one that the
-// network says which has the container's way out.
-func bind(list []network.Publish, s *network.Sandbox) {
-	ep := network.Way(s.Endpoints, false)
+// network says which, of those that the container is on, has its way out.
+func bind(list []network.Publish, s *network.Sandbox, on []*network.Endpoint) {
+	ep := network.Way(on, false)
 	if ep == nil {
 		return
 	}

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -23,7 +24,11 @@ const portsName = "ports.json"
 
 func writePorts(dir string, list []network.Publish) error {
 	if len(list) == 0 {
-		return nil
+		err := os.Remove(filepath.Join(dir, portsName))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
 	}
 	data, err := json.Marshal(list)
 	if err != nil {
@@ -43,8 +48,6 @@ func readPorts(dir string) []network.Publish {
 	}
 	return list
 }
-
-func dropPorts(dir string) { os.Remove(filepath.Join(dir, portsName)) }
 
 // CheckPorts refuses port bindings that cannot be understood.
 func CheckPorts(h *container.HostConfig) error {
@@ -182,10 +185,14 @@ func addresses(p network.Publish) []netip.Addr {
 }
 
 // showsPorts tells whether Docker shows what a container says it listens on: not
-// where it has no network, or the host's, or another's.
+// where it has no network, or was taken from all, or has the host's, or another's.
 func showsPorts(c *record.Container) bool {
 	m := c.HostConfig.NetworkMode
-	return !m.IsNone() && !m.IsHost() && !m.IsContainer() && !c.Config.NetworkDisabled
+	if m.IsNone() || m.IsHost() || m.IsContainer() || c.Config.NetworkDisabled {
+		return false
+	}
+	set, err := changed(c)
+	return err != nil || len(set) > 0
 }
 
 // PortMap is NetworkSettings.Ports of a container.
@@ -242,6 +249,6 @@ func PortList(c *record.Container, running bool) []container.PortSummary {
 
 // errPorts says that an operation on the ports of a container failed, in
 // Docker's words.
-func errPorts(c *record.Container, endpoint string, err error) error {
-	return fmt.Errorf("failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): %w", c.Name, endpoint, err)
+func errPorts(ep *network.Endpoint, err error) error {
+	return fmt.Errorf("driver failed programming external connectivity on endpoint %s (%s): %w", ep.Container, ep.ID, err)
 }

@@ -28,14 +28,11 @@ func settingsPath(c *record.Container) string { return filepath.Join(c.Dir(), "n
 // settings are those of c, as it was made or as they were changed since, and the
 // names in the order of the interfaces.
 func (m *Manager) settings(c *record.Container) ([]string, Settings, error) {
-	set := Settings{}
-	data, err := os.ReadFile(settingsPath(c))
+	set, err := changed(c)
 	switch {
 	case err == nil:
-		if err := json.Unmarshal(data, &set); err != nil {
-			return nil, nil, fmt.Errorf("damaged networks of container %s: %w", c.ID[:12], err)
-		}
 	case errors.Is(err, fs.ErrNotExist):
+		set = Settings{}
 		maps.Copy(set, c.Networks)
 		if name := Primary(c.HostConfig.NetworkMode); set[name] == nil && len(c.Networks) == 0 {
 			set[name] = &dnetwork.EndpointSettings{}
@@ -55,6 +52,19 @@ func (m *Manager) settings(c *record.Container) ([]string, Settings, error) {
 		return strings.Compare(a, b)
 	})
 	return names, set, nil
+}
+
+// changed are the settings of c as connect and disconnect left them; an error that
+// wraps [fs.ErrNotExist] where neither was called.
+func changed(c *record.Container) (set Settings, err error) {
+	data, err := os.ReadFile(settingsPath(c))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &set); err != nil {
+		return nil, fmt.Errorf("damaged networks of container %s: %w", c.ID[:12], err)
+	}
+	return set, nil
 }
 
 // keep writes changed settings; with the container's object lock.

@@ -184,7 +184,7 @@ func (m *Manager) Sweep(ctx context.Context, c *record.Container) error {
 		}
 		failed = errors.Join(failed, m.release(ctx, ep))
 	}
-	dropPorts(c.RunDir)
+	writePorts(c.RunDir, nil)
 	return failed
 }
 

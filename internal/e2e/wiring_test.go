@@ -429,6 +429,54 @@ func wiringLive(t *testing.T, m *machine) {
 	m.ok("network", "disconnect", "west", "w1")
 	fetch(t, "127.0.0.1:18300", "w1")
 	m.gets("e1", "http://w1/", "w1")
+	wiringNowhere(t, m)
+}
+
+// wiringNowhere: w1 is taken from its last network, and has no published ports then:
+// others may have them. On the next network it has them again.
+func wiringNowhere(t *testing.T, m *machine) {
+	const at = "127.0.0.1:18300"
+	portless := func() {
+		t.Helper()
+		m.is("map[] map[]", "inspect", "-f", "{{.NetworkSettings.Networks}} {{.NetworkSettings.Ports}}", "w1")
+		m.is("", "port", "w1")
+		m.is("", "ps", "--filter", "name=w1", "--format", "{{.Ports}}")
+	}
+	m.ok("network", "disconnect", "east", "w1")
+	portless()
+	other, err := netpkg.Listen("tcp", at)
+	if err != nil {
+		t.Fatal("the port is not free: ", err)
+	}
+	defer other.Close()
+	m.fails(1, "port is already allocated", "network", "connect", "west", "w1")
+	portless()
+	other.Close()
+	m.ok("network", "connect", "west", "w1")
+	fetch(t, at, "w1")
+	if got := m.ok("ps", "--filter", "name=w1", "--format", "{{.Ports}}"); !strings.Contains(got, ":18300->") {
+		t.Errorf("ps: %s", got)
+	}
+	// The same for one that is started on none.
+	m.ok("network", "disconnect", "west", "w1")
+	m.ok("restart", "-t", "1", "w1")
+	portless()
+	m.ok("network", "connect", "east", "w1")
+	fetch(t, at, "w1")
+	m.gets("e1", "http://w1/", "w1")
+	// A network that leads nowhere publishes nothing.
+	if m.shared() {
+		return
+	}
+	m.network("inner", "--internal")
+	m.ok("network", "connect", "inner", "w1")
+	fetch(t, at, "w1")
+	m.ok("network", "disconnect", "east", "w1")
+	if got := m.ok("port", "w1"); got != "" {
+		t.Errorf("on an internal network: %s", got)
+	}
+	m.ok("network", "connect", "east", "w1")
+	fetch(t, at, "w1")
 }
 
 func wiringIPv6(t *testing.T, m *machine) {

@@ -16,14 +16,39 @@ type ports struct {
 	reserved *forward.Reserved
 }
 
-// publish takes the ports that were asked for: by sockets, so that nobody else
-// does, and for what the packet filter does not lead away (127.0.0.1, [::1],
-// IPv6 to a container that has none).
+// publish leads the published ports to where the container is now. It takes them
+// when the first network leads out, and gives them back when none does, as Docker
+// does. Where it fails the container has none.
 func (w *wiring) publish() error {
-	if len(w.s.Publish) == 0 || network.Way(w.s.Endpoints, false) == nil && network.Way(w.s.Endpoints, true) == nil {
+	at := place(w.s.Endpoints)
+	w.where.Store(&at)
+	switch {
+	case len(w.s.Publish) == 0:
+		return nil
+	case !at.IsValid():
+		return w.unpublish()
+	}
+	f, again := w.d.opt.Firewall, w.ports.reserved != nil
+	err := w.take()
+	if err == nil && f != nil && again {
+		err = f.DropContainer(w.s.ContainerID)
+	}
+	if err == nil && f != nil {
+		err = f.PutContainer(w.ports.container(w.s.Endpoints))
+	}
+	if err != nil {
+		return errors.Join(err, w.unpublish())
+	}
+	return nil
+}
+
+// take takes the ports by sockets, so that nobody else does, and for what the packet
+// filter does not lead away (127.0.0.1, [::1], IPv6 to a container that has none).
+func (w *wiring) take() error {
+	if w.ports.reserved != nil {
 		return nil
 	}
-	var sockets []network.Publish
+	var sockets, filtered []network.Publish
 	for _, p := range w.s.Publish {
 		switch {
 		case p.Proto != "sctp":
@@ -34,31 +59,28 @@ func (w *wiring) publish() error {
 			if p.Host == 0 {
 				p.Host = p.Port
 			}
-			w.ports.taken = append(w.ports.taken, p)
+			filtered = append(filtered, p)
 		}
 	}
 	taken, reserved, err := forward.Reserve(sockets)
 	if err != nil {
 		return err
 	}
-	w.ports.taken, w.ports.reserved = append(w.ports.taken, taken...), reserved
-	if err := w.ports.reserved.Serve(forward.Way{To: w.target, Warn: w.s.Warn}); err != nil {
-		return err
+	w.ports = ports{append(filtered, taken...), reserved}
+	return reserved.Serve(forward.Way{To: w.target, Warn: w.s.Warn})
+}
+
+// unpublish gives the ports back.
+func (w *wiring) unpublish() error {
+	if w.ports.reserved == nil {
+		return nil
 	}
+	w.ports.reserved.Close()
+	w.ports = ports{}
 	if w.d.opt.Firewall == nil {
 		return nil
 	}
-	return w.d.opt.Firewall.PutContainer(w.ports.container(w.s.Endpoints))
-}
-
-// republish leads the ports to where the container is now.
-func (w *wiring) republish() error {
-	w.where.Store(new(place(w.s.Endpoints)))
-	f := w.d.opt.Firewall
-	if len(w.ports.taken) == 0 || f == nil {
-		return nil
-	}
-	return errors.Join(f.DropContainer(w.s.ContainerID), f.PutContainer(w.ports.container(w.s.Endpoints)))
+	return w.d.opt.Firewall.DropContainer(w.s.ContainerID)
 }
 
 // target is where the forwarder finds the container.
@@ -107,12 +129,6 @@ func (p *ports) container(list []*network.Endpoint) *nat.Container {
 // address. Loopback never leaves the host.
 func served(host netip.Addr, v6 bool) bool {
 	return !host.IsValid() || host.Is6() == v6 && !host.IsLoopback()
-}
-
-func (p *ports) close() {
-	if p.reserved != nil {
-		p.reserved.Close()
-	}
 }
 
 // Ports are those that were taken.

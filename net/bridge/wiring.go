@@ -54,10 +54,9 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, 
 		}
 		not = append(not, d.lacks(n)...)
 	}
-	if len(s.Publish) > 0 && network.Way(s.Endpoints, false) == nil && network.Way(s.Endpoints, true) == nil {
-		not = append(not, network.Cannot{What: "--publish", Why: "the container is on internal networks only"})
+	if len(s.Publish) > 0 && !place(s.Endpoints).IsValid() {
+		not = append(not, network.Cannot{What: "--publish", Why: "no network of the container leads out"})
 	}
-	w.where.Store(new(place(s.Endpoints)))
 	if err := w.publish(); err != nil {
 		return nil, nil, err
 	}
@@ -192,31 +191,30 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 	what := &isolate.Net{Links: []isolate.NetLink{w.link(ep)}, Sysctls: ep.Sysctls(), NoRoutes: []string{"4", "6"}}
 	w.routes(what)
 	if _, err = do(ctx, what); err == nil {
-		err = w.republish()
+		err = w.publish()
 	}
 	if err != nil {
-		w.forget(ep)
-		w.noWayOut(ep)
-		down(w.h, ep.Outer)
+		w.unplug(ctx, ep, do)
 	}
 	return err
-}
-
-func (w *wiring) forget(ep *network.Endpoint) {
-	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.ID == ep.ID })
 }
 
 // Disconnect takes an endpoint away.
 func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.forget(ep)
+	return w.unplug(ctx, ep, do)
+}
+
+// unplug undoes what plug did, and what followed from it.
+func (w *wiring) unplug(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
+	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.ID == ep.ID })
 	w.noWayOut(ep)
 	err := down(w.h, ep.Outer)
 	what := &isolate.Net{NoRoutes: []string{"4", "6"}}
 	w.routes(what)
 	_, e := do(ctx, what)
-	return errors.Join(err, e, w.republish())
+	return errors.Join(err, e, w.publish())
 }
 
 // assert puts everything there again that a reload of the host's packet filter
@@ -252,18 +250,13 @@ func (w *wiring) Close() error {
 	w.watch.Stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ports.close()
-	if w.h == nil {
-		return nil
+	if w.h != nil {
+		for _, ep := range w.s.Endpoints {
+			w.noWayOut(ep)
+			shut(w.h, ep.Outer)
+		}
+		w.h.Close()
+		w.h = nil
 	}
-	for _, ep := range w.s.Endpoints {
-		w.noWayOut(ep)
-		shut(w.h, ep.Outer)
-	}
-	w.h.Close()
-	w.h = nil
-	if w.d.opt.Firewall != nil && len(w.ports.taken) > 0 {
-		return w.d.opt.Firewall.DropContainer(w.s.ContainerID)
-	}
-	return nil
+	return w.unpublish()
 }

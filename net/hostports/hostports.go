@@ -117,25 +117,17 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []
 	for _, ep := range s.Endpoints {
 		not = append(not, asked(ep)...)
 	}
-	w := &wiring{d: d, s: s, moved: map[listen.Socket]uint16{}, refused: map[place]bool{}}
-	for _, ep := range s.Endpoints {
-		for _, r := range ep.Ports {
-			w.moved[listen.On(r.Proto, r.Port)] = r.At.Port()
-		}
-	}
+	w := &wiring{d: d, s: s, refused: map[place]bool{}}
 	here := listen.Look("/proc/self")
 	for _, ep := range s.Endpoints {
 		if err := d.conflicts(ep, s.Publish, here); err != nil {
 			return nil, nil, err
 		}
 	}
-	if len(s.Endpoints) == 0 {
-		if err := d.conflicts(&network.Endpoint{ContainerID: s.ContainerID}, s.Publish, here); err != nil {
+	if len(s.Endpoints) > 0 {
+		if err := w.publish(here); err != nil {
 			return nil, nil, err
 		}
-	}
-	if err := w.publish(here); err != nil {
-		return nil, nil, err
 	}
 	not = append(not, w.barred()...)
 	w.begin()
@@ -160,10 +152,17 @@ func asked(ep *network.Endpoint) []network.Cannot {
 	return not
 }
 
-// publish takes the published ports. One that the service itself will have is
-// only looked at.
+// publish takes the published ports, when the container is on its first network. One
+// that the service itself will have is only looked at.
 func (w *wiring) publish(here listen.Table) error {
-	var take []network.Publish
+	moved := map[listen.Socket]uint16{}
+	for _, ep := range w.s.Endpoints {
+		for _, r := range ep.Ports {
+			moved[listen.On(r.Proto, r.Port)] = r.At.Port()
+		}
+	}
+	w.moved = moved
+	var published, take []network.Publish
 	for _, p := range w.s.Publish {
 		if p.Proto == "sctp" {
 			return fmt.Errorf("publish %d/sctp: userspace forwarding knows tcp and udp only", p.Port)
@@ -177,14 +176,27 @@ func (w *wiring) publish(here listen.Table) error {
 				return &forward.TakenError{Publish: p, Addr: netip.AddrPortFrom(hostIP(p), at.Port), Err: unix.EADDRINUSE}
 			}
 		}
-		w.published = append(w.published, p)
+		published = append(published, p)
 	}
 	taken, reserved, err := forward.Reserve(take)
 	if err != nil {
 		return err
 	}
-	w.published, w.reserved = append(w.published, taken...), reserved
-	return reserved.Serve(forward.Way{To: w.to, Warn: w.s.Warn})
+	if err := reserved.Serve(forward.Way{To: w.to, Warn: w.s.Warn}); err != nil {
+		reserved.Close()
+		return err
+	}
+	w.published, w.reserved = append(published, taken...), reserved
+	return nil
+}
+
+// unpublish gives them back, with all that is carried.
+func (w *wiring) unpublish() {
+	if w.reserved != nil {
+		w.reserved.Close()
+	}
+	w.published, w.reserved = nil, nil
+	clear(w.carried)
 }
 
 // movedAny tells whether the service listens for a port of p elsewhere.

@@ -37,18 +37,21 @@ type place struct {
 
 // wiring is one sandbox.
 type wiring struct {
-	d         *Driver
-	s         *network.Sandbox
-	published []network.Publish
-	reserved  *forward.Reserved
-	// moved are declared ports that the service serves at another one.
+	d *Driver
+	s *network.Sandbox
+	// moved are declared ports that the service serves at another one; they stay as they
+	// are while reserved is served.
 	moved map[listen.Socket]uint16
 
 	// now is where services listen; the forwarder's thread reads it, and must
 	// not wait for who waits for it.
 	now atomic.Pointer[listen.Table]
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// Those of a container that is on a network; reserved carries places, too.
+	published []network.Publish
+	reserved  *forward.Reserved
+
 	carried map[place]bool
 	refused map[place]bool // warned of
 	began   time.Time
@@ -273,7 +276,11 @@ func (w *wiring) Opened(files map[string]*os.File) error {
 }
 
 // Ports are the published ports.
-func (w *wiring) Ports() []network.Publish { return w.published }
+func (w *wiring) Ports() []network.Publish {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.published
+}
 
 // Connect adds an address.
 func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
@@ -288,14 +295,28 @@ func (w *wiring) Connect(_ context.Context, ep *network.Endpoint, _ network.Doer
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.s.Endpoints = append(w.s.Endpoints, ep)
+	if w.reserved == nil {
+		// Who listens by now may be the container itself.
+		if err := w.publish(listen.Table{}); err != nil {
+			w.forget(ep)
+			return err
+		}
+	}
 	w.began = time.Now()
 	return nil
+}
+
+func (w *wiring) forget(ep *network.Endpoint) {
+	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.NetworkID == ep.NetworkID })
 }
 
 // Disconnect takes one away.
 func (w *wiring) Disconnect(_ context.Context, ep *network.Endpoint, _ network.Doer) error {
 	w.mu.Lock()
-	w.s.Endpoints = slices.DeleteFunc(w.s.Endpoints, func(e *network.Endpoint) bool { return e.NetworkID == ep.NetworkID })
+	w.forget(ep)
+	if len(w.s.Endpoints) == 0 {
+		w.unpublish()
+	}
 	w.mu.Unlock()
 	w.stand(listen.Look("/proc/self"))
 	return nil
@@ -305,5 +326,8 @@ func (w *wiring) Disconnect(_ context.Context, ep *network.Endpoint, _ network.D
 func (w *wiring) Close() error {
 	w.end.Do(func() { close(w.stop) })
 	<-w.done
-	return w.reserved.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unpublish()
+	return nil
 }

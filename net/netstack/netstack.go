@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -91,16 +92,11 @@ func (d *Driver) Check(n *network.Network) ([]network.Cannot, error) {
 // Open takes the published ports.
 func (d *Driver) Open(_ context.Context, s *network.Sandbox) (network.Wiring, []network.Cannot, error) {
 	w := &wiring{d: d, s: s, ports: map[string]*port{}}
-	if len(s.Publish) == 0 {
-		return w, nil, nil
-	}
-	if w.way(false) == nil && w.way(true) == nil {
-		return w, []network.Cannot{{What: "-p", Why: "no network of the container leads out, so nothing leads in"}}, nil
-	}
-	var err error
-	w.published, w.reserved, err = forward.Reserve(s.Publish)
-	if err != nil {
+	if err := w.aim(); err != nil {
 		return nil, nil, err
+	}
+	if len(s.Publish) > 0 && w.reserved == nil {
+		return w, []network.Cannot{{What: "-p", Why: "no network of the container leads out, so nothing leads in"}}, nil
 	}
 	return w, nil, nil
 }
@@ -122,10 +118,8 @@ func (d *Driver) Remove(context.Context, *network.Network) error { return nil }
 
 // wiring is one sandbox.
 type wiring struct {
-	d         *Driver
-	s         *network.Sandbox
-	published []network.Publish
-	reserved  *forward.Reserved
+	d *Driver
+	s *network.Sandbox
 
 	// target is where published ports lead; asked by the forwarder, which does
 	// not wait.
@@ -133,6 +127,9 @@ type wiring struct {
 
 	mu    sync.Mutex
 	ports map[string]*port // by network ID
+	// Taken while a network of the container leads out.
+	published []network.Publish
+	reserved  *forward.Reserved
 }
 
 func (w *wiring) way(v6 bool) *network.Endpoint { return network.Way(w.s.Endpoints, v6) }
@@ -159,7 +156,11 @@ func (w *wiring) tap(ep *network.Endpoint) isolate.NetTap {
 }
 
 // Ports are the published ports.
-func (w *wiring) Ports() []network.Publish { return w.published }
+func (w *wiring) Ports() []network.Publish {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.published
+}
 
 // Inside asks for a TAP for each endpoint, and the routes out.
 func (w *wiring) Inside() (*isolate.Net, error) {
@@ -252,7 +253,10 @@ func (w *wiring) begin(files map[string]*os.File) error {
 			return err
 		}
 	}
-	w.aim()
+	return w.serve()
+}
+
+func (w *wiring) serve() error {
 	if w.reserved == nil {
 		return nil
 	}
@@ -271,16 +275,33 @@ func (w *wiring) start(ep *network.Endpoint, tap *os.File) error {
 	return nil
 }
 
-// aim says where published ports lead: to the endpoint with the way out.
-func (w *wiring) aim() {
-	w.target.Store(nil)
-	if ep := w.way(false); ep != nil {
-		a := ep.IPv4.Addr()
-		w.target.Store(&a)
-	} else if ep := w.way(true); ep != nil {
-		a := ep.IPv6.Addr()
-		w.target.Store(&a)
+// aim says where published ports lead: to the endpoint with the way out. They are
+// taken when there is one, and given back when there is none any more.
+func (w *wiring) aim() (err error) {
+	ep := w.way(false)
+	var a netip.Addr
+	if ep != nil {
+		a = ep.IPv4.Addr()
+	} else if ep = w.way(true); ep != nil {
+		a = ep.IPv6.Addr()
 	}
+	if ep == nil {
+		w.target.Store(nil)
+		w.unpublish()
+		return nil
+	}
+	w.target.Store(&a)
+	if w.reserved == nil && len(w.s.Publish) > 0 {
+		w.published, w.reserved, err = forward.Reserve(w.s.Publish)
+	}
+	return err
+}
+
+func (w *wiring) unpublish() {
+	if w.reserved != nil {
+		w.reserved.Close()
+	}
+	w.published, w.reserved = nil, nil
 }
 
 func (w *wiring) to(_ string, inner uint16) (netip.AddrPort, bool) {
@@ -309,18 +330,22 @@ func (w *wiring) dial(ctx context.Context, proto string, from, to netip.AddrPort
 func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	was := w.s.Endpoints
-	w.s.Endpoints = append(append([]*network.Endpoint(nil), was...), ep)
+	w.s.Endpoints = append(slices.Clone(w.s.Endpoints), ep)
 	what := &isolate.Net{NoRoutes: []string{"4", "6"}, Routes: w.routes()}
 	w.add(what, ep)
 	files, err := do(ctx, what)
 	if err == nil {
 		err = w.start(ep, files["tap:"+ep.Inner])
 	}
-	if err != nil {
-		w.s.Endpoints = was
+	if err == nil {
+		err = w.aim()
 	}
-	w.aim()
+	if err == nil {
+		err = w.serve()
+	}
+	if err != nil {
+		w.remove(ctx, ep, do)
+	}
 	return err
 }
 
@@ -328,6 +353,10 @@ func (w *wiring) Connect(ctx context.Context, ep *network.Endpoint, do network.D
 func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.remove(ctx, ep, do)
+}
+
+func (w *wiring) remove(ctx context.Context, ep *network.Endpoint, do network.Doer) error {
 	var rest []*network.Endpoint
 	for _, e := range w.s.Endpoints {
 		if e.NetworkID != ep.NetworkID {
@@ -335,22 +364,20 @@ func (w *wiring) Disconnect(ctx context.Context, ep *network.Endpoint, do networ
 		}
 	}
 	w.s.Endpoints = rest
-	w.aim()
+	aimed := w.aim()
 	if p := w.ports[ep.NetworkID]; p != nil {
 		delete(w.ports, ep.NetworkID)
 		p.close()
 	}
 	_, err := do(ctx, &isolate.Net{Gone: []string{ep.Inner}, NoRoutes: []string{"4", "6"}, Routes: w.routes()})
-	return err
+	return errors.Join(aimed, err)
 }
 
 // Close ends all.
 func (w *wiring) Close() error {
-	if w.reserved != nil {
-		w.reserved.Close()
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.unpublish()
 	for id, p := range w.ports {
 		p.close()
 		delete(w.ports, id)
