@@ -59,7 +59,11 @@ func (s *Store) Lease(n *network.Network, ep *network.Endpoint, loopback bool, c
 		return err
 	}
 	defer lock.Close()
-	if now, err := s.Named(n.Name); err != nil || now.ID != n.ID {
+	switch now, err := s.Named(n.Name); {
+	case errors.Is(err, ErrNotFound), err == nil && now.ID != n.ID:
+		// The lock has made its directory again.
+		return errors.Join(ErrNotFound, err, os.RemoveAll(s.Dir(n.ID)))
+	case err != nil:
 		return errors.Join(ErrNotFound, err)
 	}
 	others, err := s.Endpoints(n.ID)

@@ -77,11 +77,11 @@ func TestMakeAndRemove(t *testing.T) {
 	if _, err := s.Named("front"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("after removal: %v", err)
 	}
-	if _, err := os.Stat(s.Dir(n.ID)); !os.IsNotExist(err) {
-		t.Errorf("its directory: %v", err)
-	}
 	if err := s.Lease(n, ep, false, nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a lease on a removed network: %v", err)
+	}
+	if _, err := os.Stat(s.Dir(n.ID)); !os.IsNotExist(err) {
+		t.Errorf("its directory: %v", err)
 	}
 }
 
