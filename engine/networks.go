@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"coracle/engine/wiring"
 
@@ -27,11 +29,23 @@ func Disconnect(ctx context.Context, e *Engine, ref, name string, force bool) er
 	})
 }
 
+// held does f to the container as it is; once more where its run has just begun or
+// is just ending.
 func held(ctx context.Context, e *Engine, name string, f func(h *Held) error) error {
-	h, err := Hold(ctx, e, name)
-	if err != nil {
-		return err
+	for end := time.Now().Add(10 * time.Second); ; {
+		h, err := Hold(ctx, e, name)
+		if err != nil {
+			return err
+		}
+		err = f(h)
+		h.Release()
+		if !errors.Is(err, wiring.ErrEnding) || time.Now().After(end) {
+			return wireError(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
-	defer h.Release()
-	return wireError(f(h))
 }

@@ -33,6 +33,7 @@ type Run struct {
 
 	mu      sync.Mutex
 	control *control
+	pid     int // of the container's first process
 	names   *known
 	do      network.Doer
 }

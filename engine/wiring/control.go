@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"coracle/net/network"
 
 	dnetwork "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
 )
 
 // socketName is the socket of a container's run directory by which its monitor
@@ -61,6 +63,7 @@ func (r *Run) Running(pid int) error {
 	if r == nil {
 		return nil
 	}
+	r.pid = pid
 	r.do = func(ctx context.Context, n *isolate.Net) (map[string]*os.File, error) {
 		if r.s.UserNS && os.Geteuid() != 0 {
 			return inside.Joined(ctx, pid, n)
@@ -118,6 +121,10 @@ func (c *control) stop() {
 	})
 }
 
+// ErrEnding says that nobody takes orders for a container that was running: it has
+// just begun, or is just ending. Its state will tell.
+var ErrEnding = errors.New("the container is just starting or ending")
+
 // ask asks the monitor of the container whose run directory is dir.
 func ask(dir string, o *order) error {
 	d, addr, err := address(dir)
@@ -125,19 +132,23 @@ func ask(dir string, o *order) error {
 		return err
 	}
 	defer d.Close()
-	conn, err := net.DialUnix("unix", nil, addr)
-	if err != nil {
-		return fmt.Errorf("ask the container's monitor: %w", err)
-	}
-	defer conn.Close()
-	if err := json.NewEncoder(conn).Encode(o); err != nil {
-		return err
-	}
 	var a answer
-	if err := json.NewDecoder(bufio.NewReader(conn)).Decode(&a); err != nil {
-		return fmt.Errorf("the container's monitor did not answer: %w", err)
+	conn, err := net.DialUnix("unix", nil, addr)
+	if err == nil {
+		defer conn.Close()
+		err = json.NewEncoder(conn).Encode(o)
 	}
-	return a.err()
+	if err == nil {
+		err = json.NewDecoder(bufio.NewReader(conn)).Decode(&a)
+	}
+	switch {
+	case err == nil:
+		return a.err()
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), // not there yet, or any more
+		errors.Is(err, io.EOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE): // gone while we waited
+		return ErrEnding
+	}
+	return fmt.Errorf("ask the container's monitor: %w", err)
 }
 
 func answerOf(err error) answer {
@@ -161,6 +172,8 @@ func answerOf(err error) answer {
 		a.Class = "forbidden"
 	case errors.As(err, &un):
 		a.Class = "unavailable"
+	case errors.Is(err, ErrEnding):
+		a.Class = "ending"
 	}
 	return a
 }
@@ -181,6 +194,8 @@ func (a *answer) err() error {
 		return &Forbidden{err}
 	case "unavailable":
 		return &Unavailable{err}
+	case "ending":
+		return ErrEnding
 	}
 	return err
 }
@@ -222,8 +237,11 @@ func (r *Run) obey(o *order) error {
 		r.m.free(ep)
 		r.follow()
 		var taken *forward.TakenError
-		if errors.As(err, &taken) {
+		switch {
+		case errors.As(err, &taken):
 			err = errPorts(ep, err)
+		case r.ended():
+			err = ErrEnding
 		}
 		return err
 	}
@@ -246,6 +264,9 @@ func (r *Run) leave(ctx context.Context, name string) error {
 		return notConnected(r.c.ID, name)
 	}
 	err := r.w.Disconnect(ctx, ep, r.do)
+	if r.ended() {
+		err = nil // with all that was in it
+	}
 	if e := r.m.free(ep); err == nil {
 		err = e
 	}
@@ -254,6 +275,14 @@ func (r *Run) leave(ctx context.Context, name string) error {
 		r.m.happened("disconnect", r.s.Network(ep), r.c.ID)
 	}
 	return err
+}
+
+// ended tells whether the network namespace of the container's first process is gone:
+// not before Linux 3.0, which has no such file.
+func (r *Run) ended() bool {
+	_, ours := os.Stat("/proc/self/ns/net")
+	_, its := os.Stat("/proc/" + strconv.Itoa(r.pid) + "/ns/net")
+	return r.d.Namespace() && ours == nil && errors.Is(its, os.ErrNotExist)
 }
 
 func notConnected(id, network string) error {

@@ -430,6 +430,14 @@ func wiringLive(t *testing.T, m *machine) {
 	fetch(t, "127.0.0.1:18300", "w1")
 	m.gets("e1", "http://w1/", "w1")
 	wiringNowhere(t, m)
+	// One that is just ending is connected for its next run.
+	for i := range 20 {
+		m.run("brief", []string{"--network", "east"}, "box", "sleep", fmt.Sprintf("0.0%02d", 2*i))
+		m.ok("network", "connect", "west", "brief")
+		m.ok("network", "disconnect", "east", "brief")
+		m.is("[west]", "inspect", "-f", "[{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}]", "brief")
+		m.ok("rm", "-f", "brief")
+	}
 }
 
 // wiringNowhere: w1 is taken from its last network, and has no published ports then:
