@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -64,11 +65,14 @@ func crowd(m *machine, containers, ops int) {
 	}
 	var mu sync.Mutex
 	removed := map[string]bool{}
+	var killed atomic.Int32
 	eightAtOnce(deeds, func(d deed) {
 		var r result
 		switch d.verb {
 		case "kill monitor":
-			killMonitor(m.aside("inspect", "-f", "{{.State.Pid}}", d.name).out)
+			if killMonitor(m.aside("inspect", "-f", "{{.State.Pid}}", d.name).out) {
+				killed.Add(1)
+			}
 			return
 		case "stop", "restart":
 			r = m.aside(d.verb, "-t", "1", d.name)
@@ -89,6 +93,10 @@ func crowd(m *machine, containers, ops int) {
 			t.Errorf("%s %s: exit %d: %s", d.verb, d.name, r.code, r.err)
 		}
 	})
+	t.Logf("%d monitors killed", killed.Load())
+	if killed.Load() == 0 {
+		t.Error("no monitor was killed")
+	}
 
 	there := map[string]bool{}
 	for _, name := range strings.Fields(m.ok("ps", "-a", "--format", "{{.Names}}")) {
@@ -138,19 +146,19 @@ func eightAtOnce[T any](items []T, f func(T)) {
 	wg.Wait()
 }
 
-// killMonitor kills the parent of a container's first process, unless one of them
-// has ended meanwhile.
-func killMonitor(pid string) {
+// killMonitor kills the parent of a container's first process, and tells whether it did:
+// not if one of them has ended meanwhile.
+func killMonitor(pid string) bool {
 	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(pid) + "/stat")
 	if err != nil {
-		return
+		return false
 	}
 	// Field 4, the second after the name (proc(5)).
 	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	// The number may be another's by now.
-	if comm, _ := os.ReadFile("/proc/" + f[1] + "/comm"); string(comm) == "coracle-monitor\n" {
-		if parent, err := strconv.Atoi(f[1]); err == nil {
-			syscall.Kill(parent, syscall.SIGKILL)
-		}
+	if line, _ := os.ReadFile("/proc/" + f[1] + "/cmdline"); !bytes.HasPrefix(line, []byte("coracle-monitor\x00")) {
+		return false
 	}
+	parent, err := strconv.Atoi(f[1])
+	return err == nil && syscall.Kill(parent, syscall.SIGKILL) == nil
 }
