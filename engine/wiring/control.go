@@ -223,7 +223,7 @@ func (r *Run) obey(o *order) error {
 	}
 	// The driver adds it to the sandbox when it is there.
 	own, err := sysctlsOf(ep.DriverOpts, ep.Inner)
-	if err == nil && r.d.Namespace() && network.Way(r.s.Endpoints, false) == nil && network.Way(r.s.Endpoints, true) == nil {
+	if err == nil && r.d.Namespace() && !network.Inward(r.s.Endpoints).IsValid() {
 		// Nothing is published now, but may be on this one.
 		err = r.publish(ep)
 	}

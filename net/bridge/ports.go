@@ -20,7 +20,7 @@ type ports struct {
 // when the first network leads out, and gives them back when none does, as Docker
 // does. Where it fails the container has none.
 func (w *wiring) publish() error {
-	at := place(w.s.Endpoints)
+	at := network.Inward(w.s.Endpoints)
 	w.where.Store(&at)
 	switch {
 	case len(w.s.Publish) == 0:
@@ -87,17 +87,6 @@ func (w *wiring) unpublish() error {
 func (w *wiring) target(_ string, port uint16) (netip.AddrPort, bool) {
 	a := *w.where.Load()
 	return netip.AddrPortFrom(a, port), a.IsValid()
-}
-
-// place is the container's address for a service: IPv4, or IPv6 without.
-func place(list []*network.Endpoint) netip.Addr {
-	if ep := network.Way(list, false); ep != nil {
-		return ep.IPv4.Addr()
-	}
-	if ep := network.Way(list, true); ep != nil {
-		return ep.IPv6.Addr()
-	}
-	return netip.Addr{}
 }
 
 // container is what the packet filter is to know of the ports.

@@ -54,7 +54,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, 
 		}
 		not = append(not, d.lacks(n)...)
 	}
-	if len(s.Publish) > 0 && !place(s.Endpoints).IsValid() {
+	if len(s.Publish) > 0 && !network.Inward(s.Endpoints).IsValid() {
 		not = append(not, network.Cannot{What: "--publish", Why: "no network of the container leads out"})
 	}
 	if err := w.publish(); err != nil {

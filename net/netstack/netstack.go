@@ -278,19 +278,12 @@ func (w *wiring) start(ep *network.Endpoint, tap *os.File) error {
 // aim says where published ports lead: to the endpoint with the way out. They are
 // taken when there is one, and given back when there is none any more.
 func (w *wiring) aim() (err error) {
-	ep := w.way(false)
-	var a netip.Addr
-	if ep != nil {
-		a = ep.IPv4.Addr()
-	} else if ep = w.way(true); ep != nil {
-		a = ep.IPv6.Addr()
-	}
-	if ep == nil {
-		w.target.Store(nil)
+	a := network.Inward(w.s.Endpoints)
+	w.target.Store(&a)
+	if !a.IsValid() {
 		w.unpublish()
 		return nil
 	}
-	w.target.Store(&a)
 	if w.reserved == nil && len(w.s.Publish) > 0 {
 		w.published, w.reserved, err = forward.Reserve(w.s.Publish)
 	}
@@ -305,10 +298,8 @@ func (w *wiring) unpublish() {
 }
 
 func (w *wiring) to(_ string, inner uint16) (netip.AddrPort, bool) {
-	if a := w.target.Load(); a != nil {
-		return netip.AddrPortFrom(*a, inner), true
-	}
-	return netip.AddrPort{}, false
+	a := *w.target.Load()
+	return netip.AddrPortFrom(a, inner), a.IsValid()
 }
 
 func (w *wiring) dial(ctx context.Context, proto string, from, to netip.AddrPort) (net.Conn, error) {

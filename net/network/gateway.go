@@ -2,6 +2,7 @@ package network
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 )
 
@@ -23,4 +24,16 @@ func Way(list []*Endpoint, v6 bool) *Endpoint {
 		}
 		return cmp.Compare(a.NetworkName, b.NetworkName)
 	})
+}
+
+// Inward is where published ports lead: the address, IPv4 or else IPv6, of the endpoint
+// that has the default route. Not valid: none has, and nothing is published.
+func Inward(list []*Endpoint) netip.Addr {
+	if ep := Way(list, false); ep != nil {
+		return ep.IPv4.Addr()
+	}
+	if ep := Way(list, true); ep != nil {
+		return ep.IPv6.Addr()
+	}
+	return netip.Addr{}
 }
