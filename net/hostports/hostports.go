@@ -155,13 +155,12 @@ func asked(ep *network.Endpoint) []network.Cannot {
 // publish takes the published ports, when the container is on its first network. One
 // that the service itself will have is only looked at.
 func (w *wiring) publish(here listen.Table) error {
-	moved := map[listen.Socket]uint16{}
+	w.moved = map[listen.Socket]uint16{}
 	for _, ep := range w.s.Endpoints {
 		for _, r := range ep.Ports {
-			moved[listen.On(r.Proto, r.Port)] = r.At.Port()
+			w.moved[listen.On(r.Proto, r.Port)] = r.At.Port()
 		}
 	}
-	w.moved = moved
 	var published, take []network.Publish
 	for _, p := range w.s.Publish {
 		if p.Proto == "sctp" {
