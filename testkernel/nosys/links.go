@@ -14,11 +14,7 @@ import (
 // Which family of netlink the socket is of is not asked: other families' messages
 // with the same numbers are shorter, or have no attributes where these have them.
 func (s *supervisor) alterLinks(n *notif) (errno unix.Errno) {
-	kinds, master := false, s.hides("ignored", "IFLA_MASTER")
-	for _, u := range s.hide {
-		kinds = kinds || u.kind == "link"
-	}
-	if n.args[2] == 0 || !kinds && !master {
+	if n.args[2] == 0 {
 		return 0
 	}
 	// One that makes a link has some hundred bytes.
@@ -38,7 +34,7 @@ func (s *supervisor) alterLinks(n *notif) (errno unix.Errno) {
 		for attr := range tagged(msg[unix.NLMSG_HDRLEN+unix.SizeofIfInfomsg:], unix.SizeofRtAttr, 2) {
 			switch binary.NativeEndian.Uint16(attr[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER) {
 			case unix.IFLA_MASTER:
-				if master {
+				if s.hides("ignored", "IFLA_MASTER") {
 					// Of wireless extensions, which nobody sets like this.
 					alter("IFLA_MASTER", attr[2:], binary.NativeEndian.AppendUint16(nil, unix.IFLA_WIRELESS)...)
 				}
