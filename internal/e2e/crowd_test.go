@@ -149,16 +149,11 @@ func eightAtOnce[T any](items []T, f func(T)) {
 // killMonitor kills the parent of a container's first process, and tells whether it did:
 // not if one of them has ended meanwhile.
 func killMonitor(pid string) bool {
-	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(pid) + "/stat")
+	monitor, err := ppid(strings.TrimSpace(pid))
 	if err != nil {
 		return false
 	}
-	// Field 4, the second after the name (proc(5)).
-	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	// The number may be another's by now.
-	if line, _ := os.ReadFile("/proc/" + f[1] + "/cmdline"); !bytes.HasPrefix(line, []byte("coracle-monitor\x00")) {
-		return false
-	}
-	parent, err := strconv.Atoi(f[1])
-	return err == nil && syscall.Kill(parent, syscall.SIGKILL) == nil
+	line, _ := os.ReadFile("/proc/" + strconv.Itoa(monitor) + "/cmdline")
+	return bytes.HasPrefix(line, []byte("coracle-monitor\x00")) && syscall.Kill(monitor, syscall.SIGKILL) == nil
 }

@@ -546,16 +546,20 @@ func wiringKilled(t *testing.T, m *machine) {
 
 func parent(t *testing.T, pid string) int {
 	t.Helper()
-	data, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	n, err := strconv.Atoi(fields[1])
+	n, err := ppid(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func ppid(pid string) (int, error) {
+	data, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// Field 4, the second after the name (proc(5)).
+	return strconv.Atoi(strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))[1])
 }
 
 // wiringCrowd starts and removes many on one network.
