@@ -129,6 +129,10 @@ func TestFirewallReload(t *testing.T) {
 			outside(t)
 			m.network("reload", "--ipv6", "--subnet", "10.218.0.0/24", "--subnet", "fd00:78::/64")
 			m.serve("served", "--network", "reload", "-p", "18600:80")
+			m.network("within", "--internal")
+			m.network("later")
+			m.serve("moved", "--network", "within", "-p", "18601:80")
+			m.ok("network", "connect", "later", "moved")
 			const restore = `for t in filter nat; do printf '*%s\nCOMMIT\n' $t; done | iptables-restore`
 			flushes := []string{"iptables -F; iptables -t nat -F", "iptables -t nat -F", "iptables -P FORWARD DROP", restore}
 			t.Cleanup(func() { shell(t, "iptables -P FORWARD ACCEPT") })
@@ -137,8 +141,10 @@ func TestFirewallReload(t *testing.T) {
 			}
 			for _, how := range append([]string{"true"}, flushes...) {
 				shell(t, how)
-				m.reachesOutside(how, "served")
-				fetch(t, "10.219.0.1:18600", "served")
+				for port, name := range map[string]string{"18600": "served", "18601": "moved"} {
+					m.reachesOutside(how, name)
+					fetch(t, "10.219.0.1:"+port, name)
+				}
 				if t.Failed() {
 					t.Fatalf("after %s:\n%s", how, shell(t, "iptables-save; nft list ruleset || true"))
 				}

@@ -61,11 +61,7 @@ func (d *Driver) Open(_ context.Context, s *network.Sandbox) (_ network.Wiring, 
 		return nil, nil, err
 	}
 	if d.opt.Firewall != nil {
-		var marks []string
-		for _, ep := range s.Endpoints {
-			marks = append(marks, s.Network(ep).Interface)
-		}
-		w.watch = nat.Watch(marks, w.assert)
+		w.watch = nat.Watch(w.marks, w.assert)
 	}
 	return w, not, nil
 }
@@ -215,6 +211,16 @@ func (w *wiring) unplug(ctx context.Context, ep *network.Endpoint, do network.Do
 	w.routes(what)
 	_, e := do(ctx, what)
 	return errors.Join(err, e, w.publish())
+}
+
+// marks are what the rules of the container's networks have in them.
+func (w *wiring) marks() (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, ep := range w.s.Endpoints {
+		names = append(names, w.s.Network(ep).Interface)
+	}
+	return names
 }
 
 // assert puts everything there again that a reload of the host's packet filter

@@ -12,7 +12,7 @@ import (
 // began to drop.
 type Watcher struct {
 	fd, stop int // fd is -1 where the kernel tells nobody
-	marks    []string
+	marks    func() []string
 	done     chan struct{}
 	once     sync.Once
 }
@@ -22,9 +22,9 @@ const groupNFTables = 7
 
 // Watch calls lost, from a goroutine of its own, a little after anything was
 // deleted, or a chain of iptables' filter changed; and where there are tables of
-// iptables' old kind, when rules went from them that hold one of marks, which it looks
-// for now and then. nil where there is nothing to watch: its Stop does nothing.
-func Watch(marks []string, lost func()) *Watcher {
+// iptables' old kind, when rules went from them that hold one of marks, which it asks
+// and looks for now and then. nil where there is nothing to watch: its Stop does nothing.
+func Watch(marks func() []string, lost func()) *Watcher {
 	w := &Watcher{fd: listen(), marks: marks, done: make(chan struct{})}
 	if w.fd < 0 && !hasOld() {
 		return nil
@@ -105,7 +105,7 @@ func (w *Watcher) run(lost func()) {
 	if hasOld() {
 		wait = int(look.Milliseconds())
 	}
-	had, _ := oldMarks(w.marks)
+	had, _ := oldMarks(w.marks())
 	for {
 		fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(w.stop), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds, wait); err != nil && err != unix.EINTR {
@@ -115,9 +115,9 @@ func (w *Watcher) run(lost func()) {
 			return
 		}
 		if fds[0].Revents == 0 {
-			if has, ok := oldMarks(w.marks); ok && has < had {
+			if has, ok := oldMarks(w.marks()); ok && has < had {
 				lost()
-				had, _ = oldMarks(w.marks)
+				had, _ = oldMarks(w.marks())
 			} else if ok {
 				had = has
 			}
