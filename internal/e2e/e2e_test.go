@@ -60,8 +60,21 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "%v: %v\n%s", get.Args, err, out)
 			return 1
 		}
-		return m.Run()
+		return max(m.Run(), leftInterfaces())
 	}))
+}
+
+// leftInterfaces is 1, and says which, where a container's interface stays when all
+// tests are over: somebody holds its network namespace.
+func leftInterfaces() int {
+	var names []byte
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if names, _ = exec.Command("sh", "-c", "ip -o link | grep -o 'cv-[^:]*'").Output(); len(names) == 0 {
+			return 0
+		}
+	}
+	fmt.Fprintf(os.Stderr, "interfaces left:\n%s", names)
+	return 1
 }
 
 // machine is one state directory, used as one user on one rung.

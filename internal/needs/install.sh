@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 tests="skopeo:skopeo docker-registry:docker-registry umoci:umoci mmdebstrap:mmdebstrap uidmap:newuidmap busybox-static:/bin/busybox
 e2fsprogs:mkfs.ext4 xfsprogs:mkfs.xfs btrfs-progs:mkfs.btrfs gcc:gcc libc6-dev:/usr/include/stdio.h
 docker.io:dockerd util-linux:setpriv libcap2-bin:capsh attr:setfattr acl:setfacl strace:strace
-procps:ps iproute2:ip xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
+procps:ps iproute2:ip iputils-ping:ping iptables:iptables nftables:nft xz-utils:xz psmisc:pstree qemu-user-static:qemu-aarch64-static rpm:rpm shellcheck:shellcheck
 runit:runsv supervisor:supervisord s6:s6-svscan zsh:zsh fish:fish rsyslog:rsyslogd
 qemu-system-x86:qemu-system-x86_64 qemu-system-arm:qemu-system-aarch64
 curl:curl iperf3:iperf3 bind9-dnsutils:dig postgresql-client:psql redis-tools:redis-cli make:make bc:bc flex:flex bison:bison patch:patch debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg"
