@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"coracle/internal/sys"
 	"coracle/probe"
 	"coracle/probe/probetest"
 )
@@ -75,13 +76,6 @@ func TestHundred(t *testing.T) {
 sed -E 's/\[[0-9:]+\]//; /^#/d; s/valid_lft.*//; s/ linkdown//; s/<[^>]*>//; s/state [A-Z]+//' || true`)
 			}
 			earlier := ends(t)
-			// The kernel takes its time with interfaces.
-			quiet := func() {
-				t.Helper()
-				until(t, "the interfaces to go", func() bool {
-					return !slices.ContainsFunc(ends(t), func(name string) bool { return !slices.Contains(earlier, name) })
-				})
-			}
 			start := func(count int) {
 				m.network("hundred")
 				var wg sync.WaitGroup
@@ -109,10 +103,10 @@ sed -E 's/\[[0-9:]+\]//; /^#/d; s/valid_lft.*//; s/ linkdown//; s/<[^>]*>//; s/s
 			// iptables, is there after the first.
 			m.ok("run", "--rm", "-p", "80", "box", "true")
 			start(1)
-			quiet()
+			onlyEnds(t, earlier)
 			before := state()
 			start(count)
-			quiet()
+			onlyEnds(t, earlier)
 			if after := state(); after != before {
 				t.Errorf("before:\n%s\nafter:\n%s", before, after)
 			}
@@ -120,8 +114,37 @@ sed -E 's/\[[0-9:]+\]//; /^#/d; s/valid_lft.*//; s/ linkdown//; s/<[^>]*>//; s/s
 	}
 }
 
+// TestConnectedToTheEnd: containers that are removed with a connection between them leave
+// no interface, though the last one's farewell has nobody to go to. The kernel alone
+// would try that for 100 s.
+func TestConnectedToTheEnd(t *testing.T) {
+	needRoot(t)
+	if v := sys.KernelVersion(); v[0] < 4 || v[0] == 4 && v[1] < 6 {
+		t.Skip("missing feature: tcp_orphan_retries of a network namespace (Linux 4.6)")
+	}
+	m := newMachine(t, "", "isolation=namespaces,wiring=bridge-nft", 0)
+	m.network("talk")
+	earlier := ends(t)
+	m.run("first", []string{"--network", "talk"}, "box", "sh", "-c", "sleep 1000 | nc -l -p 99")
+	m.run("last", []string{"--network", "talk"}, "box", "sh", "-c", "until sleep 1000 | nc first 99; do :; done")
+	connected := func() bool {
+		return strings.Contains(m.ok("exec", "last", "cat", "/proc/net/tcp"), ":0063 01 ")
+	}
+	until(t, "the connection", connected)
+	m.ok("rm", "-f", "first", "last")
+	onlyEnds(t, earlier)
+}
+
 // ends are the outer ends of containers' interfaces, whoever's they are.
 func ends(t *testing.T) []string {
 	t.Helper()
 	return regexp.MustCompile(`cv-[0-9a-f]+`).FindAllString(shell(t, "ip -o link"), -1)
+}
+
+// onlyEnds waits until there are none but these: the kernel takes its time.
+func onlyEnds(t *testing.T, earlier []string) {
+	t.Helper()
+	until(t, "the interfaces to go", func() bool {
+		return !slices.ContainsFunc(ends(t), func(name string) bool { return !slices.Contains(earlier, name) })
+	})
 }

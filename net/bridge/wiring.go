@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 	"coracle/net/nat"
 	"coracle/net/network"
 
@@ -27,6 +29,7 @@ type wiring struct {
 	mu      sync.Mutex
 	h       *netlink.Handle
 	pid     int
+	inner   *os.File             // the container's network namespace; nil where it has no name
 	bridges map[string]int       // index of the bridge, by network
 	outs    map[string]io.Closer // ways out that we carry, by endpoint
 	ports   ports
@@ -85,6 +88,7 @@ func (w *wiring) Attach(pid int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pid = pid
+	w.inner, _ = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
 	for _, ep := range w.s.Endpoints {
 		if err := w.plug(ep); err != nil {
 			return err
@@ -264,5 +268,22 @@ func (w *wiring) Close() error {
 		w.h.Close()
 		w.h = nil
 	}
+	if w.inner != nil {
+		forgetOrphans(w.inner)
+		w.inner.Close()
+		w.inner = nil
+	}
 	return w.unpublish()
+}
+
+// forgetOrphans has the kernel give up the connections that the container's programs
+// left: what they have to send passes nowhere any more. Where the other side went
+// first each would be tried for 100 s, and keep the namespace, with the interfaces, for
+// as long. From Linux 4.6 on the number of tries is the namespace's own, and before it
+// the host's (net/ipv4/tcp_timer.c).
+func forgetOrphans(ns *os.File) {
+	if v := sys.KernelVersion(); v[0] < 4 || v[0] == 4 && v[1] < 6 {
+		return
+	}
+	sys.InNetwork(ns, func() { os.WriteFile("/proc/sys/net/ipv4/tcp_orphan_retries", []byte("1"), 0) })
 }

@@ -31,7 +31,7 @@ var ErrIndirect = errors.New("this takes a second stage")
 // container has that.
 func (c *Config) Direct(mnt int, files [3]int, doors []int) (*sys.Script, error) {
 	p := c.Process
-	if !c.Enter || !c.MountNS || c.Terminal || c.UserNS || c.Nice != 0 || kernelVersion()[0] < 4 || suidDumpable() {
+	if !c.Enter || !c.MountNS || c.Terminal || c.UserNS || c.Nice != 0 || sys.KernelVersion()[0] < 4 || suidDumpable() {
 		return nil, ErrIndirect
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"coracle/backends/isolate"
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -147,7 +148,7 @@ func interpreter(b *elf.File) string {
 // the other does not. No libc of our architectures asks for more than 3.7, so
 // newer kernels need not look.
 func warnTooNew(path string) {
-	have := kernelVersion()
+	have := sys.KernelVersion()
 	if have[0] == 0 || have[0] >= 4 {
 		return
 	}
@@ -203,13 +204,4 @@ func abiNote(b *elf.File) (v [3]uint32, ok bool) {
 		v[i] = order.Uint32(desc[4+4*i:])
 	}
 	return v, true
-}
-
-func kernelVersion() (v [3]uint32) {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return v
-	}
-	fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d.%d", &v[0], &v[1], &v[2])
-	return v
 }

@@ -23,9 +23,3 @@ func TestLibcTooNew(t *testing.T) {
 		t.Errorf("a static program: %q", why)
 	}
 }
-
-func TestKernelVersion(t *testing.T) {
-	if v := kernelVersion(); v[0] < 2 {
-		t.Errorf("%v", v)
-	}
-}
