@@ -9,6 +9,7 @@ import (
 
 	"coracle/engine/record"
 	"coracle/engine/spec"
+	"coracle/internal/sys"
 
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -86,17 +87,17 @@ func (s *shares) close() {
 // open opens one namespace of the process pid. One that is ours, the host's, is
 // shared without being joined, and from a user namespace could not be.
 func (s *shares) open(pid int, kind specs.LinuxNamespaceType, name string) error {
-	path := "/proc/" + strconv.Itoa(pid) + "/ns/" + name
-	f, err := os.Open(path)
+	f, err := sys.Namespace(pid, name)
 	if err != nil {
 		return err
 	}
+	path := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
 	their, err := os.Readlink(path)
 	if our, e := os.Readlink("/proc/self/ns/" + name); err == nil && e == nil && our == their {
 		return f.Close()
 	}
 	s.files = append(s.files, f)
-	s.paths[kind] = "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	s.paths[kind] = path
 	return nil
 }
 

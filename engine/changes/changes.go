@@ -16,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -25,6 +24,7 @@ import (
 	"coracle/engine/machine"
 	"coracle/engine/record"
 	"coracle/engine/spec"
+	"coracle/internal/sys"
 	"coracle/probe"
 
 	"github.com/moby/moby/api/types/container"
@@ -257,7 +257,9 @@ func (f *Files) do(ctx context.Context, j *job, in io.Reader, out io.Writer) (*a
 // running opens the root as the container's first process sees it.
 func (f *Files) running() (*os.File, error) {
 	s := &f.held.State
-	root, err := os.OpenFile("/proc/"+strconv.Itoa(s.Pid)+"/root", os.O_RDONLY|unix.O_DIRECTORY, 0)
+	root, err := sys.OfProcess(s.Pid, func(dir string) (*os.File, error) {
+		return os.OpenFile(dir+"/root", os.O_RDONLY|unix.O_DIRECTORY, 0)
+	})
 	if err != nil || record.StartTime(s.Pid) != s.StartTime {
 		if err == nil {
 			root.Close()

@@ -124,9 +124,8 @@ func isNotTried(err error) bool {
 func dialFrom(ctx context.Context, pid int, proto string, to netip.AddrPort) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	path := "/proc/" + strconv.Itoa(pid) + "/ns/net"
 	own, err := os.Readlink("/proc/self/ns/net")
-	theirs, err2 := os.Readlink(path)
+	theirs, err2 := sys.OfProcess(pid, func(dir string) (string, error) { return os.Readlink(dir + "/ns/net") })
 	dial := func() error {
 		c, err := new(net.Dialer).DialContext(ctx, proto, to.String())
 		if err == nil {
@@ -137,7 +136,7 @@ func dialFrom(ctx context.Context, pid int, proto string, to netip.AddrPort) err
 	if err == nil && err2 == nil && own == theirs || errors.Is(err, os.ErrNotExist) && to.Addr().IsLoopback() {
 		return dial()
 	}
-	f, err := os.Open(path)
+	f, err := sys.Namespace(pid, "net")
 	if err != nil {
 		return &notTried{err}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/inside"
+	"coracle/internal/sys"
 	"coracle/net/forward"
 	"coracle/net/network"
 
@@ -281,7 +282,7 @@ func (r *Run) leave(ctx context.Context, name string) error {
 // not before Linux 3.0, which has no such file.
 func (r *Run) ended() bool {
 	_, ours := os.Stat("/proc/self/ns/net")
-	_, its := os.Stat("/proc/" + strconv.Itoa(r.pid) + "/ns/net")
+	_, its := sys.OfProcess(r.pid, func(dir string) (os.FileInfo, error) { return os.Stat(dir + "/ns/net") })
 	return r.d.Namespace() && ours == nil && errors.Is(its, os.ErrNotExist)
 }
 

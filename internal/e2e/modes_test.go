@@ -62,6 +62,30 @@ func TestSharedNamespaces(t *testing.T) {
 	}
 }
 
+// TestWhileItExecutes: a container is entered, read and joined at any moment of a program
+// that executes others, as the shell of box does, by a thread that is not its first.
+func TestWhileItExecutes(t *testing.T) {
+	needRoot(t)
+	for _, r := range plainRungs() {
+		t.Run(r.name, func(t *testing.T) {
+			m := newMachine(t, "", r.backend, r.uid)
+			m.ok("run", "-d", "--name", "restless", net, "box", "sh", "-c", "echo kept > /file; echo exec sh /again > /again; exec sh /again")
+			until(t, "it has begun", func() bool { return m.try("exec", "restless", "test", "-s", "/again").code == 0 })
+			for range 60 {
+				m.is("kept", "exec", "restless", "cat", "/file")
+			}
+			for range 20 {
+				m.ok("cp", "restless:/file", m.dir+"/file")
+				m.is("restless", "ps", "--format", "{{.Names}}")
+				if r.pidns {
+					m.ok("run", "--rm", net, "--pid=container:restless", "box", "true")
+				}
+			}
+			m.ok("rm", "-f", "restless")
+		})
+	}
+}
+
 // TestModes: what else a container can be created with, that a look inside shows.
 func TestModes(t *testing.T) {
 	needRoot(t)

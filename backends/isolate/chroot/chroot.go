@@ -26,7 +26,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/launch"
@@ -118,7 +117,7 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	}
 	withoutEscapes(e.Process)
 	p := launch.FromEntry(t, e)
-	p.Config.ChrootTo = "/proc/" + strconv.Itoa(t.PID) + "/root"
+	p.Config.RootOf = t.PID
 	if d.opt.MountNS {
 		p.Fork.Unshare = unix.CLONE_NEWNS
 		p.Fork.Shield = true

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"coracle/backends/isolate"
 	"coracle/internal/sys"
@@ -16,7 +15,7 @@ import (
 // with it. It needs setns(2) and root; a user namespace cannot be joined so
 // ([Joined]).
 func In(pid int, n *isolate.Net) (map[string]*os.File, error) {
-	ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	ns, err := sys.Namespace(pid, "net")
 	if errors.Is(err, os.ErrNotExist) {
 		if _, own := os.Stat("/proc/self/ns/net"); own != nil {
 			return nil, fmt.Errorf("join the network namespace of a container that runs: this kernel cannot (setns, Linux 3.0): %w", unix.ENOSYS)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"coracle/backends/isolate"
 	"coracle/internal/sys"
@@ -79,7 +78,7 @@ func helper(ctx context.Context, pid, socket int) (wait func() error, err error)
 	}
 	f := sys.Fork{Path: exe, Args: []string{Name}, Env: []string{"GOMAXPROCS=1"}}
 	for _, kind := range [...]string{"user", "net"} {
-		ns, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/" + kind)
+		ns, err := sys.Namespace(pid, kind)
 		if err != nil {
 			return nil, fmt.Errorf("join the namespaces of a container that runs: %w", err)
 		}

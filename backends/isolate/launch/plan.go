@@ -62,20 +62,19 @@ func Join(f *sys.Fork, s *specs.Spec) (opened []*os.File, err error) {
 // mount namespace. The user namespace comes first: it gives the right to join
 // the others.
 func JoinProcess(f *sys.Fork, pid int) (opened []*os.File, err error) {
-	dir := "/proc/" + strconv.Itoa(pid) + "/ns/"
 	for _, name := range [...]string{"user", "ipc", "uts", "net", "cgroup", "pid"} {
-		theirs, err := os.Readlink(dir + name)
+		ours, err := os.Readlink("/proc/self/ns/" + name)
 		if err != nil {
 			continue // a kind that this kernel lacks
 		}
-		if ours, err := os.Readlink("/proc/self/ns/" + name); err == nil && ours == theirs {
-			continue
-		}
-		file, err := os.Open(dir + name)
+		file, err := sys.Namespace(pid, name)
 		if err != nil {
 			return opened, fmt.Errorf("join %s namespace: %w", name, err)
 		}
 		opened = append(opened, file)
+		if theirs, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(file.Fd()))); err == nil && ours == theirs {
+			continue
+		}
 		f.Join = append(f.Join, int(file.Fd()))
 		if name == "pid" {
 			f.Again = true

@@ -40,7 +40,7 @@ func PIDs() ([]int, error) {
 // SamePIDNamespace lists the processes in pid's PID namespace. Kernels before
 // 3.8 do not show it; then pid and its descendants are listed.
 func SamePIDNamespace(pid int) ([]int, error) {
-	want, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/ns/pid")
+	want, err := pidNamespace(pid)
 	all, listErr := PIDs()
 	if listErr != nil {
 		return nil, listErr
@@ -50,11 +50,15 @@ func SamePIDNamespace(pid int) ([]int, error) {
 	}
 	var same []int
 	for _, p := range all {
-		if ns, err := os.Readlink("/proc/" + strconv.Itoa(p) + "/ns/pid"); err == nil && ns == want {
+		if ns, err := pidNamespace(p); err == nil && ns == want {
 			same = append(same, p)
 		}
 	}
 	return same, nil
+}
+
+func pidNamespace(pid int) (string, error) {
+	return sys.OfProcess(pid, func(dir string) (string, error) { return os.Readlink(dir + "/ns/pid") })
 }
 
 func descendants(pid int, all []int) []int {
@@ -89,12 +93,13 @@ type RootKey struct {
 
 // RootOf is pid's root.
 func RootOf(pid int) (RootKey, error) {
-	var st unix.Stat_t
-	dir := "/proc/" + strconv.Itoa(pid)
-	if err := unix.Stat(dir+"/root", &st); err != nil {
-		return RootKey{}, &os.PathError{Op: "stat", Path: dir + "/root", Err: err}
-	}
-	return RootKey{Dev: uint64(st.Dev), Ino: uint64(st.Ino), Mount: rootMount(dir)}, nil
+	return sys.OfProcess(pid, func(dir string) (RootKey, error) {
+		var st unix.Stat_t
+		if err := unix.Stat(dir+"/root", &st); err != nil {
+			return RootKey{}, &os.PathError{Op: "stat", Path: dir + "/root", Err: err}
+		}
+		return RootKey{Dev: uint64(st.Dev), Ino: uint64(st.Ino), Mount: rootMount(dir)}, nil
+	})
 }
 
 // rootMount is the ID of the mount that a process's root is on, if its root is a

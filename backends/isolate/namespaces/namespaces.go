@@ -6,11 +6,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"sync/atomic"
 
 	"coracle/backends/isolate"
 	"coracle/backends/isolate/launch"
+	"coracle/internal/sys"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,7 +64,7 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	if err != nil {
 		return nil, err
 	}
-	mnt, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/ns/mnt")
+	mnt, err := sys.Namespace(t.PID, "mnt")
 	if err != nil {
 		return nil, err
 	}

@@ -44,8 +44,9 @@ type Config struct {
 	Inside bool
 	// MountNS says that descriptor 4 is the mount namespace to join (Enter).
 	MountNS bool
-	// ChrootTo is changed into before anything else (Enter without MountNS).
-	ChrootTo string
+	// RootOf is the process whose root is changed into before anything else (Enter
+	// without MountNS).
+	RootOf int
 
 	Spec       *specs.Spec
 	Process    *specs.Process

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"coracle/backends/confine"
@@ -174,8 +175,9 @@ func enter(c *Config) error {
 		}
 		return step("close namespace", unix.Close(socket+1))
 	}
-	if err := unix.Chroot(c.ChrootTo); err != nil {
-		return step("chroot "+c.ChrootTo, err)
+	_, err := sys.OfProcess(c.RootOf, func(dir string) (string, error) { return dir, unix.Chroot(dir + "/root") })
+	if err != nil {
+		return step("chroot to the root of process "+strconv.Itoa(c.RootOf), err)
 	}
 	return step("chdir /", unix.Chdir("/"))
 }

@@ -83,7 +83,7 @@ func (d *Driver) Enter(ctx context.Context, t isolate.Target, e *isolate.Entry) 
 	if err != nil {
 		return nil, err
 	}
-	mnt, err := os.Open("/proc/" + strconv.Itoa(t.PID) + "/ns/mnt")
+	mnt, err := sys.Namespace(t.PID, "mnt")
 	if err != nil {
 		return nil, err
 	}
