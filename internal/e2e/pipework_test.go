@@ -122,6 +122,7 @@ func TestConnectedToTheEnd(t *testing.T) {
 	if v := sys.KernelVersion(); v[0] < 4 || v[0] == 4 && v[1] < 6 {
 		t.Skip("missing feature: tcp_orphan_retries of a network namespace (Linux 4.6)")
 	}
+	probetest.Need(t, probe.NSNetSetns)
 	m := newMachine(t, "", "isolation=namespaces,wiring=bridge-nft", 0)
 	m.network("talk")
 	earlier := ends(t)
