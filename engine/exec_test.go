@@ -160,16 +160,17 @@ func execClientKilled(t *testing.T, h *harness, id string) {
 	if _, err := io.ReadFull(r, make([]byte, 3)); err != nil {
 		t.Fatalf("the client has started nothing: %v", err)
 	}
+	sleeps := func(count string) func() bool {
+		return func() bool {
+			out, _, err := h.execIn(id, "ps | grep -v 'echo in' | grep -c '[s]leep 59'")
+			return err == nil && out == count+"\n"
+		}
+	}
+	// What the shell had of us is to pass to whom it executes.
+	eventually(t, "the shell is replaced", sleeps("1"))
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()
-	var out string
-	for range 100 {
-		if out, _, err = h.execIn(id, "ps | grep -c '[s]leep 59'"); err == nil && out == "0\n" {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Errorf("the process outlived its client: %q, %v", out, err)
+	eventually(t, "the process ends with its client", sleeps("0"))
 }
 
 // during runs an exec that lasts, does what, and returns the exec's end.

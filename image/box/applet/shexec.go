@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"mvdan.cc/sh/v3/expand"
@@ -350,6 +352,15 @@ func (s *shell) exec(ctx context.Context, hc *interp.HandlerContext, args []stri
 	return hc.Builtin(ctx, []string{"exit", strconv.Itoa(code)})
 }
 
+// deathSignal is what the kernel sends us when our parent dies (PR_SET_PDEATHSIG). It
+// is the first thread's, on which init runs, and no other has it.
+var deathSignal int32
+
+func init() {
+	unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&deathSignal)), 0, 0, 0)
+}
+
+// replace executes the program in our place.
 func replace(path string, args []string, hc *interp.HandlerContext, std []*os.File) error {
 	if err := os.Chdir(hc.Dir); err != nil {
 		return err
@@ -372,6 +383,11 @@ func replace(path string, args []string, hc *interp.HandlerContext, std []*os.Fi
 		}
 	}
 	env := exported(hc.Env)
+	// This thread is the only one of the program's.
+	runtime.LockOSThread()
+	if deathSignal != 0 {
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(deathSignal), 0, 0, 0)
+	}
 	err := syscall.Exec(path, args, env)
 	if errors.Is(err, syscall.ENOEXEC) && self() != "" {
 		err = syscall.Exec(self(), append([]string{"sh", path}, args[1:]...), env)
