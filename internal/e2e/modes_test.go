@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -84,6 +88,31 @@ func TestWhileItExecutes(t *testing.T) {
 			m.ok("rm", "-f", "restless")
 		})
 	}
+}
+
+// TestEndsWithItsClient: what the shell of an exec was replaced by ends when the client is
+// killed, also where no PID namespace has it end.
+func TestEndsWithItsClient(t *testing.T) {
+	needRoot(t)
+	m := newMachine(t, "", "isolation=chroot", 0)
+	m.ok("run", "-d", "--name", "stays", net, "box", "sleep", "600")
+	length := strconv.Itoa(1000000 + os.Getpid())
+	sleeps := func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		return slices.ContainsFunc(files, func(path string) bool {
+			line, _ := os.ReadFile(path)
+			return string(line) == "sleep\x00"+length+"\x00"
+		})
+	}
+	client := m.command(t.Context(), "exec", "stays", "sh", "-c", "exec sleep "+length)
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the shell is replaced", sleeps)
+	client.Process.Kill()
+	client.Wait()
+	until(t, "the process ends with its client", func() bool { return !sleeps() })
+	m.ok("rm", "-f", "stays")
 }
 
 // TestModes: what else a container can be created with, that a look inside shows.
