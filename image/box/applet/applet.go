@@ -14,6 +14,9 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stdio is all that an applet knows of the world it runs in.
@@ -89,6 +92,8 @@ func literal(name string) bool {
 // Main runs the applet that args[0] names, or for "box NAME …" the one that
 // args[1] names, on the streams of the process.
 func Main(args []string) int {
+	// Now, as a program begins on its first thread, and goes on by any.
+	unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&deathSignal)), 0, 0, 0)
 	name := filepath.Base(args[0])
 	name = strings.TrimPrefix(name, "-") // a login shell's argv[0]
 	if name == "box" {

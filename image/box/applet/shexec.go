@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"mvdan.cc/sh/v3/expand"
@@ -353,12 +352,8 @@ func (s *shell) exec(ctx context.Context, hc *interp.HandlerContext, args []stri
 }
 
 // deathSignal is what the kernel sends us when our parent dies (PR_SET_PDEATHSIG). It
-// is the first thread's, on which init runs, and no other has it.
+// is the first thread's, and no other has it.
 var deathSignal int32
-
-func init() {
-	unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&deathSignal)), 0, 0, 0)
-}
 
 // replace executes the program in our place.
 func replace(path string, args []string, hc *interp.HandlerContext, std []*os.File) error {
